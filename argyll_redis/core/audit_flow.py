@@ -1,0 +1,357 @@
+"""Whether each event of a flow and of its steps may stand where it stands: I-08 to I-14."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+from argyll_redis.core import events as e
+from argyll_redis.core.audit_past import Findings, Past
+from argyll_redis.core.decide import CANCELLED, TIMED_OUT
+from argyll_redis.core.inputs import literal
+from argyll_redis.core.limits import MAX_ITEMS
+from argyll_redis.core.model import JSON, Attribute, Collect, OnFailure, Role, Step, StepId
+from argyll_redis.core.rules import CLOSED, PREDICATE, UNWANTED
+from argyll_redis.core.state import STEP_OVER, StepRun, StepStatus, WorkStatus
+
+# ----------------------------------------------------------------------- steps
+
+
+def check_step_started(past: Past, event: e.StepStarted) -> Findings:
+    """A step starts once, while the flow is active, when it is wanted and has its inputs."""
+    run = past.run(event.step)
+    if run is None:
+        yield _not_planned(event.step)
+        return
+    if run.started_version:
+        yield "I-08", f"step `{event.step}` is started for the second time"
+    if past.flow.is_over:
+        yield "I-13", f"step `{event.step}` is started after the flow's outcome"
+    if not past.is_wanted(event.step):
+        yield "I-09", f"step `{event.step}` is started, and nobody wants what it provides"
+    past.moved[event.step] = None
+    step = past.definition(event.step)
+    yield from _check_inputs(past, step, event.inputs)
+    yield from _check_count(past, step, event)
+
+
+def _check_inputs(past: Past, step: Step, inputs: Mapping[str, JSON]) -> Findings:
+    """What a step gets is what its policies give: by reference, or a default or const."""
+    declared = {each.inner: each for each in (*step.inputs, *step.constants)}
+    for inner in inputs:
+        if inner not in declared:
+            yield "I-09", f"step `{step.id}` is started with `{inner}`, which is no input of it"
+    for inner, attribute in declared.items():
+        wrong = _wrong_input(past, attribute, inputs.get(inner))
+        if wrong:
+            yield "I-09", f"step `{step.id}` is started with input `{attribute.name}` {wrong}"
+
+
+def _wrong_input(past: Past, attribute: Attribute, source: Mapping[str, JSON] | None) -> str | None:
+    """What is wrong with one recorded input; None when nothing is."""
+    if attribute.role is Role.CONST:
+        return None if source == {"value": literal(attribute.value or "null")} else "not as its const says"
+    if attribute.role is Role.REQUIRED and not _is_fulfilled(past, attribute):
+        return "not fulfilled"
+    if source is None:
+        has_none = attribute.role is Role.OPTIONAL or attribute.collect is Collect.NONE
+        return None if has_none else "left out"
+    if "value" in source:
+        return _wrong_value(attribute, source["value"])
+    if source.get("attribute") != attribute.name:
+        return "taken from another attribute"
+    values = past.flow.values(attribute.name)
+    places = source["indexes"] if "indexes" in source else [source["index"]]
+    if not places or not all(0 <= place < len(values) for place in places):
+        return "referring to a value that is not there"
+    expected = _places(past, attribute)
+    return None if attribute.match or places == expected else "not as its collect policy says"
+
+
+def _wrong_value(attribute: Attribute, value: JSON) -> str | None:
+    """A recorded value is a default, or was transformed; all else is a reference."""
+    is_mapped = attribute.mapping is not None and attribute.mapping.script is not None
+    is_default = attribute.default is not None and value == literal(attribute.default)
+    return None if is_mapped or is_default else "that is neither a reference nor its default"
+
+
+def _is_fulfilled(past: Past, attribute: Attribute) -> bool:
+    """Whether the collect policy of an input can be met; behind a gate, whether it may be."""
+    values = past.flow.values(attribute.name)
+    if attribute.collect is Collect.FIRST:
+        return bool(values)
+    if not past.providers_over(attribute.name):
+        return False
+    if attribute.collect is Collect.NONE:
+        return not values or attribute.match is not None
+    if attribute.collect is Collect.ALL:
+        given = {value.step for value in values}
+        providers = past.flow.plan.attributes[attribute.name].providers
+        return bool(values) and given.issuperset(providers)
+    return bool(values)
+
+
+def _places(past: Past, attribute: Attribute) -> list[int]:
+    """Which values an input without a gate takes, by its policy."""
+    values = past.flow.values(attribute.name)
+    places = list(range(len(values)))
+    if attribute.collect is Collect.FIRST:
+        return places[:1]
+    if attribute.collect is Collect.LAST:
+        return places[-1:]
+    if attribute.collect is Collect.ALL:
+        return sorted(places, key=lambda place: (values[place].step or "", place))
+    return places
+
+
+def _check_count(past: Past, step: Step, event: e.StepStarted) -> Findings:
+    """A step has one work item for each combination of its `for_each` elements."""
+    arrays = [
+        _value_of(past, event.inputs[each.inner]) for each in step.for_each if each.inner in event.inputs
+    ]
+    if not all(isinstance(array, list) for array in arrays):
+        yield "I-09", f"step `{step.id}` is started with a `for_each` input that is no array"
+    elif event.items != prod(len(array) for array in arrays):
+        yield "I-09", f"step `{step.id}` is started with {event.items} work items, not one an element"
+    elif event.items > MAX_ITEMS:
+        yield "I-09", f"step `{step.id}` is started with {event.items} work items, more than {MAX_ITEMS}"
+
+
+def _value_of(past: Past, source: Mapping[str, JSON]) -> JSON:
+    if "value" in source:
+        return source["value"]
+    values = past.flow.values(source["attribute"])
+    if "indexes" in source:
+        return [values[int(place)].value for place in source["indexes"]]
+    return values[int(source["index"])].value
+
+
+def check_step_completed(past: Past, event: e.StepCompleted) -> Findings:
+    """A step completes when all its items are over, none failed unless it tolerates that, and all
+    that they provide is set."""
+    yield from _check_end(past, event.step, may_be_pending=False)
+    run = past.run(event.step)
+    if run is None:
+        return
+    past.has_ended_goal |= event.step in past.flow.plan.goals
+    if run.over != run.size:
+        yield "I-10", f"step `{event.step}` completes with {run.size - run.over} work items that are not over"
+    step = past.definition(event.step)
+    if run.failed and step.work.on_failure is not OnFailure.TOLERATE:
+        yield "I-10", f"step `{event.step}` completes, and {run.failed} of its work items have failed"
+    provided = past.provided.pop(event.step, {})
+    missing = [
+        each.name for each in step.outputs if each.name not in provided and _gives(run, step, each.name)
+    ]
+    if missing:
+        yield "I-11", f"step `{event.step}` completes without setting {', '.join(missing)}"
+
+
+def _gives(run: StepRun, step: Step, output: str) -> bool:
+    """Whether a step has to provide an output: one with `for_each` always does, be its list empty."""
+    if step.for_each:
+        return True
+    item = run.items.get(0)
+    return item is not None and item.status is WorkStatus.SUCCEEDED and output in (item.outputs or {})
+
+
+def check_step_failed(past: Past, event: e.StepFailed) -> Findings:
+    """A step fails when an item has failed for good, or, before its start, when its inputs can't come
+    or can't be used."""
+    yield from _check_end(past, event.step, may_be_pending=True)
+    run = past.run(event.step)
+    if run is None:
+        return
+    past.has_ended_goal |= event.step in past.flow.plan.goals
+    step = past.definition(event.step)
+    if run.status is StepStatus.ACTIVE:
+        if not run.failed:
+            yield "I-10", f"step `{event.step}` fails, and none of its work items has failed"
+        elif step.work.on_failure is OnFailure.TOLERATE:
+            yield "I-10", f"step `{event.step}` fails, and it tolerates failed work items"
+        elif step.work.on_failure is OnFailure.FINISH and run.over != run.size:
+            yield "I-10", f"step `{event.step}` fails before all its work items are over"
+    if past.run(StepId(event.root_cause["step"])) is None:
+        yield "I-08", f"step `{event.step}` fails because of a step that is not in the plan"
+    if event.inputs is not None:
+        yield from _check_inputs(past, step, event.inputs)
+    yield from _check_unsatisfied(past, step, event.unsatisfied or [])
+
+
+def check_step_skipped(past: Past, event: e.StepSkipped) -> Findings:
+    """A step is skipped when its predicate is false, a gate is closed, or nobody wants it any more."""
+    yield from _check_end(past, event.step, may_be_pending=True)
+    run = past.run(event.step)
+    if run is None:
+        return
+    if run.status is not StepStatus.PENDING:
+        yield "I-08", f"step `{event.step}` is skipped while it is {run.status}"
+    past.has_ended_goal |= event.step in past.flow.plan.goals
+    step = past.definition(event.step)
+    if event.reason == PREDICATE:
+        if step.predicate is None:
+            yield "I-09", f"step `{event.step}` is skipped by a predicate that it does not have"
+        yield from _check_inputs(past, step, event.inputs or {})
+    elif event.reason == CLOSED:
+        if not any(each.match for each in step.inputs if each.name in (event.unsatisfied or ())):
+            yield "I-09", f"step `{event.step}` is skipped by a gate that it does not have"
+    elif event.reason != UNWANTED:
+        yield "I-09", f'step `{event.step}` is skipped for a reason that does not exist: "{event.reason}"'
+    elif past.is_wanted(event.step) and not _has_gates(past):
+        yield "I-09", f"step `{event.step}` is skipped as unwanted while it is wanted"
+
+
+def _has_gates(past: Past) -> bool:
+    return any(each.match for step in past.flow.plan.steps.values() for each in step.inputs)
+
+
+def _check_unsatisfied(past: Past, step: Step, names: Sequence[str]) -> Findings:
+    """An input that is said to be unsatisfied is one that can no longer be met."""
+    for name in names:
+        attribute = step.attributes.get(name)
+        if attribute is None or attribute.role is not Role.REQUIRED:
+            yield "I-09", f"step `{step.id}` lacks `{name}`, which is no required input of it"
+        elif attribute.match is None and not past.is_impossible(attribute):
+            yield "I-09", f"step `{step.id}` is given up for `{name}`, which can still appear"
+
+
+def _check_end(past: Past, step: StepId, *, may_be_pending: bool) -> Findings:
+    """A step of the plan ends once, and one that waits stays as it is after the flow's outcome."""
+    run = past.run(step)
+    if run is None:
+        yield _not_planned(step)
+    elif run.status in STEP_OVER:
+        yield "I-08", f"step `{step}` has {run.status} already"
+    elif run.status is StepStatus.PENDING and not may_be_pending:
+        yield "I-08", f"step `{step}` completes without having started"
+    elif run.status is StepStatus.PENDING and past.flow.is_over:
+        yield "I-13", f"step `{step}` was waiting at the flow's outcome, and has an end after it"
+
+
+def _not_planned(step: str) -> tuple[str, str]:
+    return "I-08", f"step `{step}` is not in the plan"
+
+
+def check_attribute_set(past: Past, event: e.AttributeSet) -> Findings:
+    """An attribute is set once by each step that declares it, when that step completes."""
+    run = past.run(event.step)
+    if run is None:
+        yield _not_planned(event.step)
+        return
+    step = past.definition(event.step)
+    attribute = step.attributes.get(event.name)
+    if attribute is None or attribute.role is not Role.OUTPUT:
+        yield "I-11", f"step `{event.step}` sets `{event.name}`, which is no output of it"
+        return
+    if run.status is not StepStatus.ACTIVE:
+        yield "I-11", f"step `{event.step}` sets `{event.name}` while it is {run.status}"
+    provided = past.provided.setdefault(event.step, {})
+    if event.name in provided:
+        yield "I-11", f"step `{event.step}` sets `{event.name}` twice"
+    provided[event.name] = None
+    if not _gives(run, step, event.name):
+        yield "I-11", f"step `{event.step}` sets `{event.name}`, which its work item did not give"
+
+
+# ----------------------------------------------------------------------- flows
+
+
+def check_flow_started(past: Past, event: e.FlowStarted) -> Findings:
+    """A flow starts once, with a seed that makes tokens."""
+    past.has_ended_goal = True
+    if len(event.seed) != 32 or set(event.seed) - set("0123456789abcdef"):
+        yield "I-07", "the seed is not 32 hexadecimal digits"
+
+
+def _goal_runs(past: Past) -> list[StepRun]:
+    """The runs of the goals that were not left out as satisfied."""
+    plan = past.flow.plan
+    return [past.flow.steps[goal] for goal in plan.goals if goal in plan.steps]
+
+
+def check_flow_completed(past: Past, event: e.FlowCompleted) -> Findings:
+    """A flow completes once, when every goal is done."""
+    del event
+    if past.flow.is_over:
+        yield "I-12", f"the flow completes, and it has {past.flow.status} already"
+    for run in _goal_runs(past):
+        if run.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED):
+            yield "I-12", f"the flow completes, and goal `{run.id}` is {run.status}"
+    if _is_every_goal_closed(past):
+        yield "I-12", "the flow completes, and every goal was closed off by its gate"
+
+
+def check_flow_failed(past: Past, event: e.FlowFailed) -> Findings:
+    """A flow fails once, when a goal has failed, all were closed off, or it was ended from outside."""
+    if past.flow.is_over:
+        yield "I-12", f"the flow fails, and it has {past.flow.status} already"
+    has_failed = any(run.status is StepStatus.FAILED for run in _goal_runs(past))
+    is_ended = event.error in (CANCELLED, TIMED_OUT) and event.root_cause is None
+    if not (has_failed or is_ended or _is_every_goal_closed(past)):
+        yield "I-12", "the flow fails, and no goal has failed"
+    if event.error == TIMED_OUT and is_ended and not past.flow.timeout_ms:
+        yield "I-12", "the flow timed out, and it has no timeout"
+
+
+def _is_every_goal_closed(past: Past) -> bool:
+    runs = _goal_runs(past)
+    return len(runs) == len(past.flow.plan.goals) and all(run.reason == CLOSED for run in runs)
+
+
+def check_flow_deactivated(past: Past, event: e.FlowDeactivated) -> Findings:
+    """A flow is deactivated once, after its outcome, when none of its items can still act."""
+    flow = past.flow
+    if flow.is_deactivated:
+        yield "I-14", "the flow is deactivated for the second time"
+    if not flow.is_over:
+        yield "I-14", "the flow is deactivated before its outcome"
+    elif event.status != flow.status:
+        yield "I-14", f"the flow has {flow.status}, and is deactivated as {event.status}"
+    if flow.active or flow.waiting:
+        yield "I-14", f"the flow is deactivated while {flow.active + flow.waiting} work items can still act"
+
+
+# ---------------------------------------------------------------- transactions
+
+
+def check_transaction(past: Past) -> Findings:
+    """At the end of a transaction all that had to follow has followed: nothing of this is ever left
+    for another look."""
+    flow = past.flow
+    for step, names in past.provided.items():
+        yield "I-11", f"step `{step}` has set {', '.join(names)} and is not completed"
+    past.provided.clear()
+    for step in past.moved:
+        yield from _check_left_open(past, past.flow.steps[step])
+    runs = _goal_runs(past)
+    if past.has_ended_goal and not flow.is_over:
+        if any(run.status is StepStatus.FAILED for run in runs):
+            yield "I-12", "a goal has failed, and the flow has not"
+        elif all(run.status in STEP_OVER for run in runs):
+            yield "I-12", "every goal is done, and the flow is not over"
+    if flow.is_over and not flow.is_deactivated and not flow.active and not flow.waiting:
+        yield "I-14", "the flow is over and nothing of it can act, and it is not deactivated"
+
+
+def _check_left_open(past: Past, run: StepRun) -> Findings:
+    if run.status is not StepStatus.ACTIVE:
+        return
+    policy = past.definition(run.id).work.on_failure
+    if run.over == run.size:
+        yield "I-10", f"all work items of step `{run.id}` are over, and it is not"
+    elif run.failed and policy is OnFailure.FAIL_FAST:
+        yield "I-10", f"a work item of step `{run.id}` has failed, and the step has not"
+
+
+FLOW_CHECKS: Mapping[type[e.Event], Callable[[Past, Any], Findings]] = {
+    e.FlowStarted: check_flow_started,
+    e.FlowCompleted: check_flow_completed,
+    e.FlowFailed: check_flow_failed,
+    e.FlowDeactivated: check_flow_deactivated,
+    e.StepStarted: check_step_started,
+    e.StepCompleted: check_step_completed,
+    e.StepFailed: check_step_failed,
+    e.StepSkipped: check_step_skipped,
+    e.AttributeSet: check_attribute_set,
+}

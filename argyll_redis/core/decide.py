@@ -1,0 +1,408 @@
+"""Deciding and folding: from commands to events, and from events to a state.
+
+`decide` works on a draft and leaves the flow as it was; `Decision.keep` makes the draft the flow's
+own once the store has committed the events. `evolve` folds events that others have appended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from argyll_redis.core import rules
+from argyll_redis.core.commands import (
+    DONE,
+    UNKNOWN,
+    Abandon,
+    Accepted,
+    Answer,
+    Broken,
+    Cancel,
+    Command,
+    Expire,
+    Look,
+    Lose,
+    Outcome,
+    Report,
+    Retry,
+    Start,
+    Succeeded,
+    TimeOut,
+    Unfinished,
+)
+from argyll_redis.core.events import (
+    LATE_SUCCESS,
+    FlowStarted,
+    Recorded,
+    WorkAccepted,
+    WorkFailed,
+    WorkIgnored,
+    WorkNotCompleted,
+    WorkRetryScheduled,
+    WorkStarted,
+    WorkSucceeded,
+)
+from argyll_redis.core.inputs import Evaluate
+from argyll_redis.core.limits import MAX_LOSSES
+from argyll_redis.core.model import JSON, Step, StepId, Token
+from argyll_redis.core.parse import type_matches
+from argyll_redis.core.retry import delay_ms, retries_left
+from argyll_redis.core.state import WORK_OVER, Draft, Flow, StepStatus, WorkItem, WorkStatus
+from argyll_redis.core.turn import MAX_COMMANDS_A_TURN, Decided, Turn
+from argyll_redis.errors import InvariantBroken
+
+LOST = f"lost: {MAX_LOSSES} engines died while running it"
+OUTCOME_UNKNOWN = "outcome unknown: the engine was lost, and the step allows no further attempt"
+TIMED_OUT = "timed out"
+CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided on a flow: events to append, and an answer for each command, in order."""
+
+    draft: Draft
+    events: tuple[Decided, ...]
+    answers: tuple[Answer, ...]
+    left: bool
+    """Whether a bounded turn left something for another look."""
+
+    def keep(self, *, at: int, tx: str) -> Flow:
+        """Makes it the flow's state, once its events are committed."""
+        base = self.draft.base
+        self.draft.merge(first=base.version + 1, at=at, tx=tx)
+        return base
+
+
+def decide(flow: Flow, commands: Sequence[Command], *, now_ms: int, evaluate: Evaluate) -> Decision:
+    """Decides what commands make happen. Leaves the flow as it is; at most `MAX_COMMANDS_A_TURN`.
+
+    `now_ms` is the server's clock, never less than the time at which a due entry that led to one of
+    the commands was moved.
+    """
+    if len(commands) > MAX_COMMANDS_A_TURN:
+        raise InvariantBroken(f"a turn takes at most {MAX_COMMANDS_A_TURN} commands, not {len(commands)}")
+    turn = Turn(flow, now_ms=now_ms, evaluate=evaluate)
+    answers = tuple(_obey(turn, command) for command in commands)
+    return Decision(turn.draft, tuple(turn.events), answers, turn.left and not turn.draft.is_deactivated)
+
+
+def _obey(turn: Turn, command: Command) -> Answer:
+    turn.by = command.by
+    if turn.draft.version == 0 and not isinstance(command, Start):
+        return UNKNOWN
+    answer = HANDLERS[type(command)](turn, command)
+    if turn.draft.version and not turn.draft.is_deactivated:
+        rules.settle(turn)
+    return answer
+
+
+def evolve(flow: Flow, events: Iterable[Recorded]) -> Flow:
+    """Folds events that the log holds after the flow's version; gives the flow. Each transaction is
+    merged whole; a gap or an event out of order is refused."""
+    draft: Draft | None = None
+    first, last = 0, None
+    for recorded in events:
+        if draft is not None and last is not None and recorded.tx != last.tx:
+            draft.merge(first=first, at=last.at, tx=last.tx)
+            draft = None
+        if draft is None:
+            draft, first = Draft(flow), recorded.version
+        if recorded.version != draft.version + 1:
+            raise InvariantBroken(f"flow {flow.id}: version {recorded.version} cannot follow {draft.version}")
+        draft.version = recorded.version
+        recorded.event.apply(draft, recorded.version)
+        last = recorded
+    if draft is not None and last is not None:
+        draft.merge(first=first, at=last.at, tx=last.tx)
+    return flow
+
+
+# -------------------------------------------------------------------- commands
+
+
+def _start(turn: Turn, command: Start) -> Answer:
+    if turn.draft.version:
+        raise InvariantBroken(f"flow {turn.draft.id} is started already")
+    options: dict[str, JSON] = {"linger_ms": command.linger_ms}
+    if command.timeout_ms:
+        options["timeout_ms"] = command.timeout_ms
+    if command.compensate:
+        options["compensate"] = command.compensate
+    event = FlowStarted(
+        plan=command.plan_hash,
+        init=dict(command.init),
+        seed=command.seed,
+        metadata=dict(command.metadata),
+        labels=dict(command.labels),
+        options=options,
+        catalog_version=command.catalog_version,
+        plan_=command.plan,
+    )
+    turn.emit(event, cause=0)
+    _look_at_everything(turn)
+    return DONE
+
+
+def _look(turn: Turn, command: Look) -> Answer:
+    draft = turn.draft
+    if draft.is_deactivated:
+        return Answer(counted=False, reason="the flow is deactivated")
+    if _is_time_over(turn):
+        rules.fail_flow(turn, TIMED_OUT, cause=0)
+    for id in draft.plan.steps:
+        run = draft.step(id)
+        for item in draft.items(run) if run.accepted else ():
+            if _is_expired(turn, item):
+                turn.left = turn.left or turn.room <= 0
+                if turn.room > 0:
+                    turn.room -= 1
+                    _expire(turn, Expire(turn.by, item.token, item.attempt))
+    _look_at_everything(turn)
+    return DONE
+
+
+def _look_at_everything(turn: Turn) -> None:
+    """Puts everything that could go on onto the worklists, with what it follows from."""
+    plan = turn.draft.plan
+    turn.ending, turn.abandoning = turn.draft.version, True
+    versions = {name: _last_version(turn, name) for name in plan.attributes}
+    for name, version in versions.items():
+        turn.touched.add(name, version)
+    for id, step in plan.steps.items():
+        run = turn.draft.step(id)
+        if run.status is StepStatus.PENDING:
+            cause = max((versions[attribute.name] for attribute in step.inputs), default=1)
+            turn.ready.add(id, cause)
+            turn.unwanted.add(id, cause)
+        elif run.status is StepStatus.ACTIVE:
+            turn.changed.add(id, run.started_version)
+
+
+def _last_version(turn: Turn, attribute: str) -> int:
+    """The version at which something last happened to an attribute; at least the flow's start."""
+    ends = (turn.draft.step(id).ended_version for id in turn.draft.plan.attributes[attribute].providers)
+    return max([1, *(value.version for value in turn.draft.values(attribute)), *ends])
+
+
+def _is_time_over(turn: Turn) -> bool:
+    """Whether the flow has not ended within its own time."""
+    draft = turn.draft
+    return bool(draft.timeout_ms) and not draft.is_over and turn.at_of(1) + draft.timeout_ms <= turn.now_ms
+
+
+def _is_expired(turn: Turn, item: WorkItem) -> bool:
+    """Whether the outcome of an accepted attempt was waited for long enough."""
+    if not item.is_accepted or not item.timeout_ms:
+        return False
+    return turn.at_of(item.accepted_version) + item.timeout_ms <= turn.now_ms
+
+
+def _report(turn: Turn, command: Report) -> Answer:
+    found = turn.draft.find(command.token)
+    if found is None or (command.step is not None and found[0] != command.step):
+        return UNKNOWN
+    item = turn.draft.item(*found) or WorkItem(*found, command.token)
+    outcome = _judge(turn.draft.plan.steps[item.step], command.outcome)
+    refusal = _refusal(turn, item, outcome, command)
+    # Only attempts that ran are on record, so that a caller who makes up numbers cannot grow a log.
+    attempt = item.attempt if command.attempt is None else max(0, min(command.attempt, item.attempt))
+    if refusal is not None:
+        return _ignore(turn, item, attempt, outcome, command, refusal)
+    cause = _cause_of(item, command)
+    RECORDERS[type(outcome)](turn, item, attempt, outcome, cause)
+    return DONE
+
+
+def _judge(step: Step, outcome: Outcome) -> Outcome:
+    """Takes a success's declared outputs, by attribute name; one of another type than declared makes
+    it a failure for good."""
+    if not isinstance(outcome, Succeeded):
+        return outcome
+    outputs: dict[str, JSON] = {}
+    for attribute in step.outputs:
+        if attribute.inner in outcome.outputs:
+            value = outcome.outputs[attribute.inner]
+            if not step.for_each and attribute.type and not type_matches(attribute.type, value):
+                return Broken(f'output "{attribute.name}" is not of its declared type {attribute.type}')
+            outputs[attribute.name] = value
+    return outcome._replace(outputs=outputs)
+
+
+def _refusal(turn: Turn, item: WorkItem, outcome: Outcome, command: Report) -> str | None:
+    """Why an outcome does not count; None when it does."""
+    if turn.draft.is_deactivated:
+        return "the flow is deactivated"
+    if item.status in WORK_OVER:
+        return f"the work item is over already: {item.status}"
+    if isinstance(outcome, Succeeded) or (isinstance(outcome, Broken) and command.by.startswith("webhook:")):
+        return None
+    if command.attempt is not None and command.attempt != item.attempt:
+        return f"attempt {command.attempt} is not the current one, {item.attempt}"
+    if isinstance(outcome, Broken):
+        return None
+    if item.status is not WorkStatus.ACTIVE:
+        return "the work item is not active"
+    if isinstance(outcome, Accepted) and item.accepted_version:
+        return "the attempt was accepted already"
+    return None
+
+
+def _cause_of(item: WorkItem, command: Report) -> int:
+    """The `work_started` of the attempt for the outcome of a call; 0 for what came from outside."""
+    return command.version or item.started_version if command.by.startswith("work:") else 0
+
+
+def _ignore(
+    turn: Turn, item: WorkItem, attempt: int, outcome: Outcome, command: Report, reason: str
+) -> Answer:
+    """Records what does not count once a token and attempt, a late success once more; never an
+    acceptance, and nothing on a closed log."""
+    late = isinstance(outcome, Succeeded) and item.status is WorkStatus.FAILED
+    mark = LATE_SUCCESS if late else attempt
+    if not turn.draft.is_deactivated and not isinstance(outcome, Accepted) and mark not in item.ignored:
+        outputs = dict(outcome.outputs) if isinstance(outcome, Succeeded) and late else None
+        event = WorkIgnored(item.step, item.token, attempt, reason, outputs)
+        turn.emit(event, cause=_cause_of(item, command))
+    return Answer(counted=False, reason=reason)
+
+
+def _succeed(turn: Turn, item: WorkItem, attempt: int, outcome: Succeeded, cause: int) -> None:
+    memo = True if outcome.memo else None
+    event = WorkSucceeded(item.step, item.token, attempt, dict(outcome.outputs), outcome.ran_ms, memo)
+    turn.changed.add(item.step, turn.emit(event, cause=cause))
+
+
+def _break(turn: Turn, item: WorkItem, attempt: int, outcome: Broken, cause: int) -> None:
+    _fail(turn, item, outcome.error, attempt=attempt, cause=cause)
+
+
+def _fail(turn: Turn, item: WorkItem, error: str, *, attempt: int, cause: int) -> None:
+    turn.changed.add(item.step, turn.emit(WorkFailed(item.step, item.token, attempt, error), cause=cause))
+
+
+def _try_again(turn: Turn, item: WorkItem, attempt: int, outcome: Unfinished, cause: int) -> None:
+    version = turn.emit(WorkNotCompleted(item.step, item.token, attempt, outcome.error), cause=cause)
+    work = turn.draft.plan.steps[item.step].work
+    if not _matters(turn, item.step):
+        _fail(turn, item, rules.ABANDONED, attempt=attempt, cause=version)
+    elif work.max_attempts and attempt >= work.max_attempts:
+        error = f"{outcome.error} (after {attempt} attempts)"
+        _fail(turn, item, error, attempt=attempt, cause=version)
+    elif not retries_left(work, item.retries):
+        error = f"{outcome.error} (after {item.retries} retries)"
+        _fail(turn, item, error, attempt=attempt, cause=version)
+    else:
+        delay = delay_ms(
+            work, retry=item.retries, token=item.token, attempt=attempt, asked_ms=outcome.after_ms
+        )
+        event = WorkRetryScheduled(item.step, item.token, attempt + 1, delay)
+        turn.changed.add(item.step, turn.emit(event, cause=version))
+
+
+def _accept(turn: Turn, item: WorkItem, attempt: int, outcome: Accepted, cause: int) -> None:
+    timeout = turn.draft.plan.steps[item.step].work.timeout_ms
+    left = max(1, timeout - outcome.elapsed_ms) if timeout else None
+    turn.emit(WorkAccepted(item.step, item.token, attempt, left), cause=cause)
+    turn.abandoning = turn.abandoning or not _matters(turn, item.step)
+
+
+RECORDERS: dict[type[Any], Callable[[Turn, WorkItem, int, Any, int], None]] = {
+    Succeeded: _succeed,
+    Broken: _break,
+    Unfinished: _try_again,
+    Accepted: _accept,
+}
+
+
+def _matters(turn: Turn, step: StepId) -> bool:
+    """Whether anybody still waits for what the items of a step come to."""
+    return not turn.draft.is_over and turn.draft.step(step).status is StepStatus.ACTIVE
+
+
+def _current(turn: Turn, token: Token, attempt: int) -> WorkItem | None:
+    """The item of a token, when this attempt of it is active."""
+    found = turn.draft.find(token)
+    item = turn.draft.item(*found) if found else None
+    if item is None or item.status is not WorkStatus.ACTIVE or item.attempt != attempt:
+        return None
+    return item
+
+
+NOT_CURRENT = Answer(counted=False, reason="the attempt is not the current one")
+
+
+def _lose(turn: Turn, command: Lose) -> Answer:
+    item = _current(turn, command.token, command.attempt)
+    if item is None or item.accepted_version:
+        return NOT_CURRENT
+    work = turn.draft.plan.steps[item.step].work
+    cause = item.started_version
+    if not _matters(turn, item.step):
+        rules.give_up(turn, item, cause=cause)
+    elif item.losses + 1 >= MAX_LOSSES:
+        _fail(turn, item, LOST, attempt=item.attempt, cause=cause)
+    elif work.max_attempts and item.attempt >= work.max_attempts:
+        _fail(turn, item, OUTCOME_UNKNOWN, attempt=item.attempt, cause=cause)
+    else:
+        turn.emit(WorkStarted(item.step, item.token, item.attempt + 1, "lost"), cause=cause)
+    return DONE
+
+
+def _abandon(turn: Turn, command: Abandon) -> Answer:
+    item = _current(turn, command.token, command.attempt)
+    if item is None or item.accepted_version or _matters(turn, item.step):
+        return NOT_CURRENT
+    rules.give_up(turn, item, cause=item.started_version)
+    return DONE
+
+
+def _retry(turn: Turn, command: Retry) -> Answer:
+    found = turn.draft.find(command.token)
+    item = turn.draft.item(*found) if found else None
+    if item is None or not item.is_waiting or item.due_attempt != command.attempt:
+        return NOT_CURRENT
+    turn.changed.add(item.step, item.due_version)
+    return DONE
+
+
+def _expire(turn: Turn, command: Expire) -> Answer:
+    item = _current(turn, command.token, command.attempt)
+    if item is None or not _is_expired(turn, item):
+        return NOT_CURRENT
+    if not _matters(turn, item.step):
+        rules.give_up(turn, item, cause=item.accepted_version)
+    else:
+        _try_again(turn, item, item.attempt, Unfinished(TIMED_OUT), item.accepted_version)
+    return DONE
+
+
+def _time_out(turn: Turn, command: TimeOut) -> Answer:
+    if not turn.draft.is_over and not _is_time_over(turn):
+        return Answer(counted=False, reason="the flow's time is not over")
+    return _end(turn, TIMED_OUT)
+
+
+def _cancel(turn: Turn, command: Cancel) -> Answer:
+    return _end(turn, CANCELLED)
+
+
+def _end(turn: Turn, error: str) -> Answer:
+    if turn.draft.is_over:
+        return Answer(counted=False, reason=f"the flow has {turn.draft.status} already")
+    rules.fail_flow(turn, error, cause=0)
+    return DONE
+
+
+HANDLERS: dict[type[Any], Callable[[Turn, Any], Answer]] = {
+    Start: _start,
+    Look: _look,
+    Report: _report,
+    Lose: _lose,
+    Abandon: _abandon,
+    Retry: _retry,
+    Expire: _expire,
+    TimeOut: _time_out,
+    Cancel: _cancel,
+}

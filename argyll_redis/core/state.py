@@ -1,0 +1,634 @@
+"""What is going on in a flow: the fold of its events, and the draft that a turn works on.
+
+A `Flow` is only ever changed by merging a `Draft`. A draft starts empty: the first touch of a step
+run or a work item copies that one, and reading falls through to the flow beneath. So a refused turn
+costs what it touched and leaves no trace, and nobody ever reads a state that was not committed.
+
+Every change of a status is checked against the tables below. A move that is not in them is a bug
+and raises `InvariantBroken`; it is never silently accepted.
+
+Times are not kept: a run or an item keeps the *version* of the event that changed it, and
+`Flow.at_of` tells the time of a version, which only the store knows (it stamps the events).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any, NamedTuple, Self
+
+from argyll_redis.core.model import JSON, Plan, Step, StepId, Token
+from argyll_redis.errors import InvariantBroken
+
+
+class FlowStatus(StrEnum):
+    """Where a flow stands. Deactivation is a later fact, not a status."""
+
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class StepStatus(StrEnum):
+    """Where a step of a flow stands."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class WorkStatus(StrEnum):
+    """Where a work item stands."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    NOT_COMPLETED = "not_completed"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
+    COMPENSATION_FAILED = "compensation_failed"
+
+
+FLOW_MOVES: Mapping[FlowStatus, frozenset[FlowStatus]] = {
+    FlowStatus.ACTIVE: frozenset({FlowStatus.COMPLETED, FlowStatus.FAILED}),
+    FlowStatus.COMPLETED: frozenset(),
+    FlowStatus.FAILED: frozenset(),
+}
+
+STEP_MOVES: Mapping[StepStatus, frozenset[StepStatus]] = {
+    StepStatus.PENDING: frozenset({StepStatus.ACTIVE, StepStatus.SKIPPED, StepStatus.FAILED}),
+    StepStatus.ACTIVE: frozenset({StepStatus.COMPLETED, StepStatus.FAILED}),
+    StepStatus.COMPLETED: frozenset(),
+    StepStatus.FAILED: frozenset(),
+    StepStatus.SKIPPED: frozenset(),
+}
+
+WORK_MOVES: Mapping[WorkStatus, frozenset[WorkStatus]] = {
+    WorkStatus.PENDING: frozenset(
+        {WorkStatus.ACTIVE, WorkStatus.SUCCEEDED, WorkStatus.FAILED, WorkStatus.SKIPPED}
+    ),
+    WorkStatus.ACTIVE: frozenset(
+        {WorkStatus.ACTIVE, WorkStatus.SUCCEEDED, WorkStatus.FAILED, WorkStatus.NOT_COMPLETED}
+    ),
+    WorkStatus.NOT_COMPLETED: frozenset({WorkStatus.PENDING, WorkStatus.FAILED}),
+    WorkStatus.SUCCEEDED: frozenset({WorkStatus.COMPENSATING}),
+    WorkStatus.FAILED: frozenset({WorkStatus.COMPENSATING}),
+    WorkStatus.SKIPPED: frozenset(),
+    WorkStatus.COMPENSATING: frozenset(
+        {WorkStatus.COMPENSATING, WorkStatus.COMPENSATED, WorkStatus.COMPENSATION_FAILED}
+    ),
+    WorkStatus.COMPENSATED: frozenset(),
+    WorkStatus.COMPENSATION_FAILED: frozenset(),
+}
+
+THE_FLOW = "*"
+"""The scope of a flow in `lingering`; a step's is its id."""
+
+WORK_OVER = frozenset({WorkStatus.SUCCEEDED, WorkStatus.FAILED, WorkStatus.SKIPPED})
+STEP_OVER = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED})
+
+
+class Value(NamedTuple):
+    """One value of an attribute."""
+
+    value: JSON
+    step: StepId | None
+    """Who provided it; None for an initial value."""
+    version: int
+    """Of the event that set it."""
+
+
+class RootCause(NamedTuple):
+    """The failure that others followed from."""
+
+    step: StepId
+    error: str
+
+
+class WorkItem:
+    """One call of a step, over all its attempts. Exists from its first event on."""
+
+    __slots__ = (
+        "accepted_version",
+        "attempt",
+        "due_attempt",
+        "due_delay_ms",
+        "due_version",
+        "ended_version",
+        "error",
+        "first_version",
+        "ignored",
+        "index",
+        "losses",
+        "outputs",
+        "retries",
+        "started_version",
+        "status",
+        "step",
+        "timeout_ms",
+        "token",
+    )
+
+    def __init__(self, step: StepId, index: int, token: Token) -> None:
+        self.step = step
+        self.index = index
+        self.token = token
+        self.status = WorkStatus.PENDING
+        self.attempt = 0
+        """The current or last attempt; 0 before the first start."""
+        self.retries = 0
+        """Reported "not completed" so far."""
+        self.losses = 0
+        """Engines lost in a row."""
+        self.first_version = 0
+        """Of its first `work_started`."""
+        self.started_version = 0
+        """Of the `work_started` of the current attempt."""
+        self.accepted_version = 0
+        """Of `work_accepted` of the current attempt; 0 when the outcome comes from the call."""
+        self.timeout_ms = 0
+        """Of the current attempt once accepted: how long from then its outcome is waited for."""
+        self.due_attempt = 0
+        """The attempt that the retry last scheduled will start; kept until that start."""
+        self.due_version = 0
+        """Of the last `work_retry_scheduled`."""
+        self.due_delay_ms = 0
+        self.ended_version = 0
+        self.outputs: Mapping[str, JSON] | None = None
+        self.error: str | None = None
+        self.ignored: frozenset[int] = frozenset()
+        """Attempts of which something was ignored on record; -1 stands for a late success."""
+
+    def clone(self) -> Self:
+        new = self.__class__.__new__(self.__class__)
+        new.step = self.step
+        new.index = self.index
+        new.token = self.token
+        new.status = self.status
+        new.attempt = self.attempt
+        new.retries = self.retries
+        new.losses = self.losses
+        new.first_version = self.first_version
+        new.started_version = self.started_version
+        new.accepted_version = self.accepted_version
+        new.timeout_ms = self.timeout_ms
+        new.due_attempt = self.due_attempt
+        new.due_version = self.due_version
+        new.due_delay_ms = self.due_delay_ms
+        new.ended_version = self.ended_version
+        new.outputs = self.outputs
+        new.error = self.error
+        new.ignored = self.ignored
+        return new
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a retry is scheduled."""
+        return self.status is WorkStatus.PENDING and self.due_attempt > self.attempt
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it was neither started nor settled."""
+        return self.status is WorkStatus.PENDING and self.attempt == 0
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the current attempt's outcome comes from elsewhere."""
+        return self.status is WorkStatus.ACTIVE and self.accepted_version > 0
+
+    def move(self, status: WorkStatus) -> None:
+        if status not in WORK_MOVES[self.status]:
+            raise InvariantBroken(f"work item {self.token} cannot go from {self.status} to {status}")
+        self.status = status
+
+    def picture(self) -> tuple[object, ...]:
+        """All of its state, for comparing."""
+        return tuple(getattr(self, name) for name in WorkItem.__slots__)
+
+
+class StepRun:
+    """A step of a flow's plan and how far it has come. Counts its items, so that nobody scans them."""
+
+    __slots__ = (
+        "accepted",
+        "active",
+        "ended_version",
+        "error",
+        "failed",
+        "first_error",
+        "id",
+        "inputs",
+        "items",
+        "next_index",
+        "reason",
+        "retrying",
+        "root_cause",
+        "size",
+        "skipped",
+        "started_version",
+        "status",
+        "succeeded",
+        "unsatisfied",
+    )
+
+    def __init__(self, id: StepId) -> None:
+        self.id = id
+        self.status = StepStatus.PENDING
+        self.started_version = 0
+        self.ended_version = 0
+        self.inputs: Mapping[str, JSON] = {}
+        """By inner name, as collected at the start; a `for_each` input is still its whole array."""
+        self.size = 0
+        """How many work items it has."""
+        self.next_index = 0
+        """Items below it have all been started, skipped or settled at least once."""
+        self.items: dict[int, WorkItem] = {}
+        """By index; only items with an event. Shared between a run and its copies: see `Draft`."""
+        self.active = 0
+        self.accepted = 0
+        """Of the active ones, those whose outcome comes from elsewhere."""
+        self.retrying: tuple[int, ...] = ()
+        """Indexes of the items whose retry is scheduled, in item order."""
+        self.succeeded = 0
+        self.failed = 0
+        self.skipped = 0
+        self.first_error: RootCause | None = None
+        """Of the first item that failed."""
+        self.error: str | None = None
+        self.root_cause: RootCause | None = None
+        self.reason: str | None = None
+        """Why it was skipped."""
+        self.unsatisfied: tuple[str, ...] = ()
+
+    def clone(self) -> Self:
+        new = self.__class__.__new__(self.__class__)
+        new.id = self.id
+        new.status = self.status
+        new.started_version = self.started_version
+        new.ended_version = self.ended_version
+        new.inputs = self.inputs
+        new.size = self.size
+        new.next_index = self.next_index
+        new.items = self.items
+        new.active = self.active
+        new.accepted = self.accepted
+        new.retrying = self.retrying
+        new.succeeded = self.succeeded
+        new.failed = self.failed
+        new.skipped = self.skipped
+        new.first_error = self.first_error
+        new.error = self.error
+        new.root_cause = self.root_cause
+        new.reason = self.reason
+        new.unsatisfied = self.unsatisfied
+        return new
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait for their retry."""
+        return len(self.retrying)
+
+    @property
+    def over(self) -> int:
+        """How many items are over: succeeded, failed for good or skipped."""
+        return self.succeeded + self.failed + self.skipped
+
+    def move(self, status: StepStatus) -> None:
+        if status not in STEP_MOVES[self.status]:
+            raise InvariantBroken(f"step {self.id} cannot go from {self.status} to {status}")
+        self.status = status
+
+    def picture(self) -> tuple[object, ...]:
+        """All of its state, for comparing."""
+        own = tuple(getattr(self, name) for name in StepRun.__slots__ if name != "items")
+        return (own, {index: item.picture() for index, item in sorted(self.items.items())})
+
+
+def token_of(seed: str, step: StepId, index: int) -> Token:
+    """Names a work item: 128 bits that follow from the flow's secret seed, the step and the index."""
+    digest = blake2b(f"{step}\0{index}".encode(), digest_size=16, key=bytes.fromhex(seed))
+    return Token(digest.hexdigest())
+
+
+class Flow:
+    """One execution of a plan, at some version. Everything here follows from its events."""
+
+    __slots__ = (
+        "accepted",
+        "active",
+        "attributes",
+        "catalog_version",
+        "compensate",
+        "deactivated_version",
+        "ended_version",
+        "error",
+        "id",
+        "init",
+        "labels",
+        "last_tx",
+        "linger_ms",
+        "lingering",
+        "metadata",
+        "plan",
+        "plan_hash",
+        "root_cause",
+        "seed",
+        "status",
+        "steps",
+        "timeout_ms",
+        "tokens",
+        "turn_ats",
+        "turn_firsts",
+        "version",
+        "waiting",
+        "waits",
+    )
+
+    plan: Plan
+    """Set by `flow_started`."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.version = 0
+        self.last_tx = ""
+        self.status = FlowStatus.ACTIVE
+        self.plan_hash = ""
+        self.seed = ""
+        self.init: Mapping[str, list[JSON]] = {}
+        self.metadata: Mapping[str, JSON] = {}
+        self.labels: Mapping[str, str] = {}
+        self.compensate: str | None = None
+        self.timeout_ms = 0
+        self.linger_ms = 0
+        self.catalog_version = 0
+        self.steps: dict[StepId, StepRun] = {}
+        self.attributes: dict[str, list[Value]] = {}
+        self.tokens: dict[Token, tuple[StepId, int]] = {}
+        """Every work item of every started step, by token."""
+        self.active = 0
+        """Work items that are active, over all steps."""
+        self.accepted = 0
+        self.waiting = 0
+        self.lingering: tuple[str, ...] = ()
+        """What is over while items of it are active: `*` (the flow) or ids of failed steps. Each has a
+        due entry that gives up those whose outcome comes from elsewhere."""
+        self.error: str | None = None
+        self.root_cause: RootCause | None = None
+        self.ended_version = 0
+        """Of `flow_completed` or `flow_failed`."""
+        self.deactivated_version = 0
+        self.turn_firsts: list[int] = []
+        self.turn_ats: list[int] = []
+        self.waits: dict[StepId, int] = {}
+        """Which input a pending step was last found to wait for: no state, only where to look first."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the outcome is decided."""
+        return self.status is not FlowStatus.ACTIVE
+
+    @property
+    def is_deactivated(self) -> bool:
+        return self.deactivated_version > 0
+
+    def step(self, id: StepId) -> StepRun:
+        return self.steps[id]
+
+    def item(self, step: StepId, index: int) -> WorkItem | None:
+        return self.steps[step].items.get(index)
+
+    def find(self, token: Token) -> tuple[StepId, int] | None:
+        """Which work item a token names."""
+        return self.tokens.get(token)
+
+    def values(self, attribute: str) -> list[Value]:
+        return self.attributes.get(attribute, [])
+
+    def at_of(self, version: int) -> int:
+        """When the event of a version was appended, by the server's clock (ms); 0 for version 0."""
+        place = bisect_right(self.turn_firsts, version) - 1
+        return self.turn_ats[place] if place >= 0 and version > 0 else 0
+
+    def picture(self) -> dict[str, object]:
+        """All of its state, for comparing: two folds of one log give equal pictures."""
+        left_out = ("steps", "plan", "waits")
+        plain: dict[str, object] = {
+            name: getattr(self, name, None) for name in Flow.__slots__ if name not in left_out
+        }
+        plain["turn_firsts"] = list(self.turn_firsts)
+        plain["steps"] = {id: run.picture() for id, run in self.steps.items()}
+        return plain
+
+
+TERMS = (
+    "plan",
+    "plan_hash",
+    "seed",
+    "init",
+    "metadata",
+    "labels",
+    "compensate",
+    "timeout_ms",
+    "linger_ms",
+    "catalog_version",
+)
+"""What `flow_started` fixes for good."""
+_SCALARS = (
+    "version",
+    "status",
+    "active",
+    "accepted",
+    "waiting",
+    "lingering",
+    "error",
+    "root_cause",
+    "ended_version",
+    "deactivated_version",
+)
+
+
+class Draft:
+    """A flow with changes that are not committed yet. Events apply themselves to it."""
+
+    __slots__ = (
+        "_attributes",
+        "_items",
+        "_runs",
+        "_terms",
+        "_tokens",
+        "accepted",
+        "active",
+        "base",
+        "deactivated_version",
+        "ended_version",
+        "error",
+        "linger_ms",
+        "lingering",
+        "plan",
+        "root_cause",
+        "seed",
+        "status",
+        "timeout_ms",
+        "version",
+        "waiting",
+    )
+
+    plan: Plan
+
+    def __init__(self, base: Flow) -> None:
+        self.base = base
+        self.version = base.version
+        self.status = base.status
+        self.active = base.active
+        self.accepted = base.accepted
+        self.waiting = base.waiting
+        self.lingering = base.lingering
+        self.error = base.error
+        self.root_cause = base.root_cause
+        self.ended_version = base.ended_version
+        self.deactivated_version = base.deactivated_version
+        self.seed = base.seed
+        self.linger_ms = base.linger_ms
+        self.timeout_ms = base.timeout_ms
+        if base.version:
+            self.plan = base.plan
+        self._terms: Mapping[str, Any] = {}
+        """Of `TERMS`; only between `flow_started` and its commit."""
+        self._runs: dict[StepId, StepRun] = {}
+        self._items: dict[tuple[StepId, int], WorkItem] = {}
+        self._attributes: dict[str, list[Value]] = {}
+        self._tokens: dict[Token, tuple[StepId, int]] = {}
+
+    @property
+    def id(self) -> str:
+        return self.base.id
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the outcome is decided."""
+        return self.status is not FlowStatus.ACTIVE
+
+    @property
+    def is_deactivated(self) -> bool:
+        return self.deactivated_version > 0
+
+    # ------------------------------------------------------------------ read
+
+    def step(self, id: StepId) -> StepRun:
+        """The run of a step, for reading; its `items` are those of the base."""
+        return self._runs.get(id) or self.base.steps[id]
+
+    def item(self, step: StepId, index: int) -> WorkItem | None:
+        """A work item, for reading; None when nothing has happened to it yet."""
+        return self._items.get((step, index)) or self.step(step).items.get(index)
+
+    def find(self, token: Token) -> tuple[StepId, int] | None:
+        """Which work item a token names."""
+        return self._tokens.get(token) or self.base.tokens.get(token)
+
+    def values(self, attribute: str) -> list[Value]:
+        """The values of an attribute so far, in order of arrival."""
+        found = self._attributes.get(attribute)
+        return self.base.attributes.get(attribute, []) if found is None else found
+
+    def items(self, run: StepRun) -> Iterator[WorkItem]:
+        """The items of a step that exist, in item order."""
+        changed = {index for step, index in self._items if step == run.id}
+        for index in sorted(run.items.keys() | changed):
+            yield self._items.get((run.id, index)) or run.items[index]
+
+    def changed_items(self) -> Iterator[tuple[WorkItem | None, WorkItem]]:
+        """The work items that were touched, each as it was (None: nothing had happened to it) and is."""
+        for (step, index), item in self._items.items():
+            known = self.base.steps.get(step)
+            yield known.items.get(index) if known else None, item
+
+    # ---------------------------------------------------------------- change
+
+    def fix(self, **terms: Any) -> None:
+        """Fixes what holds for the flow from its start on; one value for each of `TERMS`."""
+        self._terms = terms
+        self.plan, self.seed = terms["plan"], terms["seed"]
+        self.linger_ms, self.timeout_ms = terms["linger_ms"], terms["timeout_ms"]
+
+    def linger(self, scope: str) -> None:
+        """Notes that something is over while items of it are still active."""
+        self.lingering = (*self.lingering, scope)
+
+    def linger_no_more(self, scope: str) -> None:
+        """Notes that no item of it is active any more."""
+        if scope in self.lingering:
+            self.lingering = tuple(each for each in self.lingering if each != scope)
+
+    def edit_step(self, id: StepId) -> StepRun:
+        run = self._runs.get(id)
+        if run is None:
+            run = self._runs[id] = self.base.steps[id].clone()
+        return run
+
+    def edit_item(self, step: StepId, index: int) -> WorkItem:
+        """A work item to change; made when nothing has happened to it yet."""
+        key = (step, index)
+        item = self._items.get(key)
+        if item is None:
+            known = self.step(step).items.get(index)
+            item = known.clone() if known else WorkItem(step, index, token_of(self.seed, step, index))
+            self._items[key] = item
+        return item
+
+    def edit_token(self, token: Token) -> WorkItem:
+        """The work item of a token, to change."""
+        found = self.find(token)
+        if found is None:
+            raise InvariantBroken(f"no step of flow {self.id} has started a work item {token}")
+        return self.edit_item(*found)
+
+    def add_run(self, run: StepRun) -> None:
+        self._runs[run.id] = run
+
+    def add_value(self, attribute: str, value: Value) -> None:
+        self._attributes[attribute] = [*self.values(attribute), value]
+
+    def add_tokens(self, step: StepId, size: int) -> None:
+        for index in range(size):
+            self._tokens[token_of(self.seed, step, index)] = (step, index)
+
+    def move(self, status: FlowStatus) -> None:
+        if status not in FLOW_MOVES[self.status]:
+            raise InvariantBroken(f"flow {self.id} cannot go from {self.status} to {status}")
+        self.status = status
+
+    def merge(self, *, first: int, at: int, tx: str) -> None:
+        """Makes the changes of one transaction the flow's own: from version `first` on, at `at`.
+
+        A transaction may come in two parts, when a log was read in pages.
+        """
+        base = self.base
+        for name in _SCALARS:
+            setattr(base, name, getattr(self, name))
+        for name, value in self._terms.items():
+            setattr(base, name, value)
+        base.steps.update(self._runs)
+        for (step, index), item in self._items.items():
+            base.steps[step].items[index] = item
+        base.attributes.update(self._attributes)
+        base.tokens.update(self._tokens)
+        if self.version >= first and tx != base.last_tx:
+            base.turn_firsts.append(first)
+            base.turn_ats.append(at)
+            base.last_tx = tx
+
+
+View = Flow | Draft
+"""Something to read a flow's state from."""
+
+
+def step_of(view: View, id: StepId) -> Step:
+    """The definition of a step in the flow's plan."""
+    return view.plan.steps[id]

@@ -1,0 +1,155 @@
+"""One transaction in the making: a draft, the events decided so far, and what is still to be looked at.
+
+Rules never scan a plan for work. Whatever happens puts names on a few worklists, each with the
+version of the event that led there (the cause of what follows); the rules take from them.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from argyll_redis.core.events import Event
+from argyll_redis.core.inputs import Evaluate
+from argyll_redis.core.model import JSON, StepId
+from argyll_redis.core.state import Draft, Flow, WorkItem
+
+MAX_ITEMS_A_TURN = 100
+"""Items that one transaction starts, skips or abandons; a step started counts its items, at least one."""
+MAX_COMMANDS_A_TURN = 100
+"""Commands of one flow that are decided together."""
+
+
+class Decided(NamedTuple):
+    """An event of a transaction that is not committed yet."""
+
+    event: Event
+    cause: int
+    by: str
+
+
+class Worklist:
+    """Names to look at, each once, with the version that first led there; taken in a fixed order."""
+
+    __slots__ = ("_causes", "_heap")
+
+    def __init__(self) -> None:
+        self._causes: dict[str, int] = {}
+        self._heap: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._causes)
+
+    def add(self, name: str, cause: int) -> None:
+        if name not in self._causes:
+            self._causes[name] = cause
+            heappush(self._heap, (self._rank(name), name))
+
+    def take(self) -> tuple[str, int]:
+        """Takes the first name off; gives its cause with it."""
+        _, name = heappop(self._heap)
+        return name, self._causes.pop(name)
+
+    def clear(self) -> None:
+        self._causes.clear()
+        self._heap.clear()
+
+    def _rank(self, name: str) -> int:
+        del name
+        return 0
+
+
+class StepList(Worklist):
+    """Steps to look at, consumers before their providers, ties by id."""
+
+    __slots__ = ("_draft",)
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+
+    def _rank(self, name: str) -> int:
+        return self._draft.plan.rank[StepId(name)]
+
+
+class Turn:
+    """A transaction in the making. Nothing of it is seen by anybody until it is committed."""
+
+    __slots__ = (
+        "abandoning",
+        "by",
+        "changed",
+        "closed",
+        "collected",
+        "draft",
+        "ending",
+        "evaluate",
+        "events",
+        "fit",
+        "fresh",
+        "held",
+        "hungry",
+        "left",
+        "now_ms",
+        "paid",
+        "ready",
+        "room",
+        "touched",
+        "unchecked",
+        "unwanted",
+    )
+
+    def __init__(self, flow: Flow, *, now_ms: int, evaluate: Evaluate) -> None:
+        self.draft = Draft(flow)
+        self.now_ms = now_ms
+        self.evaluate = evaluate
+        self.events: list[Decided] = []
+        self.by = ""
+        self.room = MAX_ITEMS_A_TURN
+        """Items that this turn may still start, skip or abandon."""
+        self.left = False
+        """Whether something was left for another look."""
+        self.touched = Worklist()
+        """Attributes that got a value, or one of whose providers is over."""
+        self.closed = StepList(self.draft)
+        """Pending steps whose match gate is closed."""
+        self.unwanted = StepList(self.draft)
+        """Pending steps that may not be wanted any more."""
+        self.ready = StepList(self.draft)
+        """Pending steps that may start."""
+        self.fit = StepList(self.draft)
+        """Pending steps that start as soon as no other step has to be looked at before."""
+        self.collected: dict[StepId, dict[str, JSON]] = {}
+        """What fit steps get, as their start records it."""
+        self.fresh: dict[StepId, int] = {}
+        """Steps that have just started, each with the version that says so."""
+        self.changed = StepList(self.draft)
+        """Active steps that may be over."""
+        self.hungry: dict[StepId, int] = {}
+        """Active steps that may start items, each with what led there."""
+        self.unchecked: dict[StepId, int] = {}
+        """Of the hungry steps, those whose items have to be checked before any is started."""
+        self.held: dict[StepId, list[int]] = {}
+        """Items of hungry steps whose predicate holds, by index, not started yet."""
+        self.paid: set[StepId] = set()
+        """Steps started in this turn whose first item is counted already."""
+        self.ending = 0
+        """The cause for looking whether the flow is over; 0 for no cause."""
+        self.abandoning = False
+        """Whether to look for items that nobody waits for any more."""
+
+    def emit(self, event: Event, *, cause: int) -> int:
+        """Appends an event and applies it; gives its version."""
+        draft = self.draft
+        draft.version += 1
+        event.apply(draft, draft.version)
+        self.events.append(Decided(event, cause, self.by))
+        return draft.version
+
+    def at_of(self, version: int) -> int:
+        """When the event of a version was appended; for this turn's own, now."""
+        return self.draft.base.at_of(version) if version <= self.draft.base.version else self.now_ms
+
+    def is_due(self, item: WorkItem) -> bool:
+        """Whether the delay before an item's retry has passed."""
+        return item.is_waiting and self.at_of(item.due_version) + item.due_delay_ms <= self.now_ms

@@ -1,0 +1,195 @@
+"""What both stores refuse before they write anything, so that they refuse the same.
+
+A script that fails midway is not rolled back, and a wrong argument is a bug of the caller: it is
+answered by a `ValueError` that names it, for the whole call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from argyll_redis.store.protocol import (
+    Ack,
+    Dispatch,
+    Due,
+    Fetch,
+    Index,
+    Keep,
+    NewEvent,
+    SetHead,
+    Settle,
+    StreamRef,
+    Turn,
+    Unindex,
+    UsePlan,
+    partition_of,
+)
+
+HEAD_NAMES = frozenset({"version", "tx", "at", "started_at", "sealed"})
+"""What a head holds of itself; `SetHead` cannot set these."""
+
+_ENTRY_ID = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
+_STREAM = re.compile(r"control|work:[^ ]+")
+_MEMBER = re.compile(r"(?:control|work:[^ ]+) .+", re.DOTALL)
+_INDEX = re.compile(r"open|children|done:.+|label:[^=]+=.*", re.DOTALL)
+_TX = re.compile(r"[^\s:]+")
+_QUEUE = re.compile(r"[^ ]+")
+
+_WITHOUT_FLOW = frozenset({Ack, Dispatch, Due, Settle})
+"""Operations that touch nothing of the flow itself."""
+
+
+def check_turns(turns: Sequence[Turn], partitions: int) -> None:
+    """Refuses a call whose turns are not what the protocol describes."""
+    flows: set[str] = set()
+    for turn in turns:
+        if turn.flow in flows:
+            raise ValueError(f"two turns of flow {turn.flow!r} in one call")
+        flows.add(turn.flow)
+        _check_turn(turn, partitions)
+
+
+def check_append(version: int, last_tx: str, tx: str, events: Sequence[NewEvent] = ()) -> None:
+    """Refuses a compare-and-set that cannot be meant."""
+    if version < 0:
+        raise ValueError(f"version {version} is negative")
+    if (version == 0) != (last_tx == ""):
+        raise ValueError(f"last_tx {last_tx!r} does not go with version {version}")
+    if _TX.fullmatch(tx) is None:
+        raise ValueError(f"tx {tx!r} is empty or has a blank or a colon")
+    for event in events:
+        if not event.type or event.cause < 0:
+            raise ValueError(f"event {event.type!r} with cause {event.cause}")
+
+
+def check_fetch(fetch: Fetch, partitions: int) -> None:
+    """Refuses a fetch with negative limits or unknown places."""
+    _refuse(not fetch.consumer, "the fetch has no consumer")
+    _refuse(fetch.slots < 0 or fetch.control < 0, "a fetch has no negative limits")
+    for ref in fetch.streams:
+        _check_ref(ref, partitions)
+
+
+def check_keep(keep: Keep, partitions: int) -> None:
+    """Refuses a round of keeping that takes over for nobody or from nowhere."""
+    _refuse(keep.engine is None and bool(keep.takeover), "a takeover needs an engine")
+    _refuse(keep.alive_ms < 1, f"alive_ms {keep.alive_ms} is less than 1")
+    _refuse(keep.due_limit < 0, f"due_limit {keep.due_limit} is negative")
+    _refuse(keep.min_idle_ms < 0, f"min_idle_ms {keep.min_idle_ms} is negative")
+    _refuse(keep.takeover_limit < 1, f"takeover_limit {keep.takeover_limit} is less than 1")
+    for ref, cursor in keep.takeover:
+        _check_ref(ref, partitions)
+        check_entry(cursor)
+
+
+def check_place(partition: int, stream: str, partitions: int) -> None:
+    """Refuses a stream that cannot be."""
+    check_partition(partition, partitions)
+    _check_stream(stream)
+
+
+def check_partition(partition: int, partitions: int) -> None:
+    """Refuses a partition that the namespace does not have."""
+    if not 0 <= partition < partitions:
+        raise ValueError(f"partition {partition} is not one of {partitions}")
+
+
+def check_entry(entry: str) -> None:
+    """Refuses what is not the id of a stream's entry."""
+    if _ENTRY_ID.fullmatch(entry) is None:
+        raise ValueError(f"{entry!r} is not the id of an entry")
+
+
+def check_index(index: str) -> None:
+    """Refuses the name of an index that cannot be."""
+    _refuse(_INDEX.fullmatch(index) is None, f"{index!r} is not the name of an index")
+
+
+def check_queues(queues: Sequence[str]) -> None:
+    """Refuses queue names that are empty or have blanks."""
+    for queue in queues:
+        if _QUEUE.fullmatch(queue) is None:
+            raise ValueError(f"queue name {queue!r} is empty or has a blank")
+
+
+def _refuse(is_wrong: bool, what: str) -> None:
+    if is_wrong:
+        raise ValueError(what)
+
+
+def _check_ref(ref: StreamRef, partitions: int) -> None:
+    check_place(ref.partition, ref.stream, partitions)
+    if ref.readers < 1:
+        raise ValueError(f"{ref.stream!r} is shared by {ref.readers} readers")
+    if ref.held < 0:
+        raise ValueError(f"{ref.held} entries of {ref.stream!r} are held")
+
+
+def _check_turn(turn: Turn, partitions: int) -> None:
+    if not turn.flow:
+        raise ValueError("a turn has no flow")
+    if turn.partition != partition_of(turn.flow, partitions):
+        raise ValueError(f"flow {turn.flow!r} does not live in partition {turn.partition}")
+    check_append(turn.version, turn.last_tx, turn.tx, turn.events)
+    is_without_flow = turn.version == 0 and not turn.events
+    for op in turn.ops:
+        kind = type(op)
+        if is_without_flow and kind not in _WITHOUT_FLOW:
+            raise ValueError(f"{kind.__name__} without a flow")
+        if (check := _OP_CHECKS.get(kind)) is not None:
+            check(op)
+
+
+def _check_ack(op: Ack) -> None:
+    _check_stream(op.stream)
+    check_entry(op.entry)
+
+
+def _check_dispatch(op: Dispatch) -> None:
+    _check_stream(op.stream)
+
+
+def _check_due(op: Due) -> None:
+    _check_member(op.member)
+    if op.delay_ms < 0:
+        raise ValueError(f"delay_ms {op.delay_ms} is negative")
+
+
+def _check_settle(op: Settle) -> None:
+    _check_member(op.member)
+
+
+def _check_set_head(op: SetHead) -> None:
+    _refuse(not op.name or op.name in HEAD_NAMES, f"{op.name!r} is not a field that can be set")
+
+
+def _check_use_plan(op: UsePlan) -> None:
+    _refuse(not op.hash, "a plan has no hash")
+
+
+def _check_indexed(op: Index | Unindex) -> None:
+    check_index(op.index)
+
+
+def _check_stream(stream: str) -> None:
+    if _STREAM.fullmatch(stream) is None:
+        raise ValueError(f"{stream!r} is neither control nor work:<queue>")
+
+
+def _check_member(member: str) -> None:
+    if _MEMBER.fullmatch(member) is None:
+        raise ValueError(f"due member {member!r} is not '<stream> <payload>'")
+
+
+_OP_CHECKS: Mapping[type, Callable[[Any], None]] = {
+    Ack: _check_ack,
+    Dispatch: _check_dispatch,
+    Due: _check_due,
+    Settle: _check_settle,
+    SetHead: _check_set_head,
+    UsePlan: _check_use_plan,
+    Index: _check_indexed,
+    Unindex: _check_indexed,
+}

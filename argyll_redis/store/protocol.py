@@ -1,0 +1,441 @@
+"""The one contract that both stores keep: what goes in, what comes back, what is promised.
+
+A store knows nothing of flows: event payloads are opaque bytes and every effect of a turn is one of
+a few generic operations. `RedisStore` runs the scripts in `lua/`, `MemoryStore` is the same contract
+in plain Python; one contract suite holds them equal. Times are integer ms of the server's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+from zlib import crc32
+
+CONTROL = "control"
+"""The stream of what an engine should look at, in each partition."""
+
+MISSED_LIMIT = 500
+"""Events that a refusal brings at most."""
+
+UNNAMED_LIMIT = 100
+"""Entries of a stream that a renewal returns at most because they were not named."""
+
+FEED_LENGTH = 1_000
+"""Entries that a partition's feed keeps; a shorter feed has never been trimmed."""
+
+BLOCK_LIMIT_MS = 2_000
+"""Longest wait of one call, less than any socket timeout."""
+
+
+def partition_of(flow: str, partitions: int) -> int:
+    """Tells in which partition a flow lives: with its root, whose id ends before the first colon."""
+    return crc32(flow.partition(":")[0].encode()) % partitions
+
+
+def work_stream(queue: str) -> str:
+    """Names the stream of a queue's released attempts within a partition."""
+    return f"work:{queue}"
+
+
+class NewEvent(NamedTuple):
+    """An event to append; version, time and transaction are added by the store."""
+
+    type: str
+    cause: int
+    by: str
+    data: bytes
+
+
+class StoredEvent(NamedTuple):
+    """An event as a log holds it."""
+
+    version: int
+    type: str
+    at: int
+    cause: int
+    by: str
+    tx: str
+    place: int
+    """Its place in its transaction, from 1."""
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    """How many events its transaction has."""
+    data: bytes
+
+
+# The operations of a turn, applied in order after its events. All name keys of the turn's partition.
+
+
+class Ack(NamedTuple):
+    """Acknowledges and deletes an entry."""
+
+    stream: str
+    entry: str
+
+
+class Dispatch(NamedTuple):
+    """Adds an entry to `work:<queue>` or `control`."""
+
+    stream: str
+    payload: str
+
+
+class Due(NamedTuple):
+    """Adds a due entry at the turn's `at` plus the delay. The member is `<stream> <payload>`."""
+
+    member: str
+    delay_ms: int
+
+
+class Settle(NamedTuple):
+    """Removes a due entry, if it is still there."""
+
+    member: str
+
+
+class SetHead(NamedTuple):
+    """Sets a field of the flow's head. A change of `status` is told in the feed, too."""
+
+    name: str
+    value: str
+
+
+class Index(NamedTuple):
+    """Adds the flow to an index (`open`, `done:<status>`, `label:<k>=<v>`, `children`) at its start time."""
+
+    index: str  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+class Unindex(NamedTuple):
+    """Removes the flow from an index."""
+
+    index: str  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+class UsePlan(NamedTuple):
+    """Counts the flow among the users of a plan; `bytes` may be empty when the store has them surely."""
+
+    hash: str
+    bytes: bytes
+
+
+class Seal(NamedTuple):
+    """Closes the log: later turns with events are refused. Adds the flow to `expire`."""
+
+
+Op = Ack | Dispatch | Due | Settle | SetHead | Index | Unindex | UsePlan | Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One flow's transaction: applied whole, or refused whole.
+
+    A turn without events is a compare with operations: acknowledgements that must not rest on a
+    stale state. It is applied on a sealed flow too, and on a flow that does not exist (version 0).
+    """
+
+    partition: int
+    flow: str
+    version: int
+    """The version the caller holds; 0 when the flow must not exist."""
+    last_tx: str
+    """The transaction that appended that version; empty at version 0."""
+    tx: str
+    """This transaction's id, the same whenever it is sent again; without blanks and colons."""
+    events: Sequence[NewEvent] = ()
+    ops: Sequence[Op] = ()
+
+
+class Committed(NamedTuple):
+    """The turn was applied."""
+
+    version: int
+    at: int
+    """The `at` of its events: the server's clock, never less than the event before."""
+
+
+class Refused(NamedTuple):
+    """The flow has moved on, or the caller's history is not the server's. Nothing was applied.
+
+    `version` is the server's; `missed` are the events from the version that the caller holds (that
+    one included) on, at most 500, or only event 1 for a refused start; `more` says that there are
+    more. A server version below the caller's comes with no events.
+    """
+
+    version: int
+    missed: tuple[StoredEvent, ...]
+    more: bool
+    sealed: bool
+
+
+class PlanMissing(NamedTuple):
+    """The turn used a plan by hash alone that the partition does not hold; send its bytes."""
+
+    hash: str
+
+
+TurnReply = Committed | Refused | PlanMissing
+
+
+class Entry(NamedTuple):
+    """A delivered dispatch entry; pending for its consumer until acknowledged."""
+
+    partition: int
+    stream: str
+    id: str
+    payload: str
+
+    @property
+    def added_ms(self) -> int:
+        """When it was added, by the server's clock."""
+        return int(self.id.partition("-")[0])
+
+
+class StreamRef(NamedTuple):
+    """A stream to read from, and among how many engines what waits there is shared."""
+
+    partition: int
+    stream: str
+    readers: int = 1
+    held: int = 0
+    """How many entries of it the consumer has in hand already: part of its share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What a call may hand back for this consumer beside its main answer.
+
+    Streams are tried in order until `slots` entries came from work streams; from one work stream at
+    most ceil(length / readers) less what is held. `control` streams need no slot: up to `control` entries each.
+    """
+
+    consumer: str
+    slots: int
+    streams: Sequence[StreamRef]
+    control: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReply:
+    """One answer a turn, in order, and what was fetched."""
+
+    now_ms: int
+    turns: tuple[TurnReply, ...]
+    entries: tuple[Entry, ...] = ()
+
+
+class Head(NamedTuple):
+    """What the store keeps beside a flow's log."""
+
+    version: int
+    tx: str
+    at: int
+    """Of the last event, ms."""
+    started_at: int
+    sealed: bool
+    fields: Mapping[str, str]
+    """What `SetHead` set: `status` and others."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a live engine says of itself with each heartbeat."""
+
+    id: str
+    queues: tuple[str, ...]
+    handlers: tuple[str, ...] = ()
+    """Names of the python functions it has."""
+    lease_ms: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """One round of keeping: heartbeat, due entries, takeover, who is alive. Each part can be left out."""
+
+    engine: EngineInfo | None = None
+    """Beats the heart of this engine, which lives for `alive_ms` more."""
+    alive_ms: int = 5_000
+    due_limit: int = 100
+    """Due entries moved at most, a partition; 0 moves none."""
+    takeover: Sequence[tuple[StreamRef, str]] = ()
+    """Streams whose entries idle for `min_idle_ms` are taken over, each from a cursor (`0-0` at first)."""
+    min_idle_ms: int = 10_000
+    takeover_limit: int = 100
+    """Entries looked at, a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepReply:
+    now_ms: int
+    moved: int
+    """Due entries moved to their streams."""
+    next_due_ms: int | None
+    """When the next due entry of any partition is due."""
+    taken: tuple[Entry, ...]
+    cursors: tuple[str, ...]
+    """Where each takeover goes on next time."""
+    vanished: int
+    """Pending entries whose stream entry is gone (somebody trimmed a dispatch stream)."""
+    engines: tuple[EngineInfo, ...]
+    """The live ones, by id."""
+
+
+class Lease(NamedTuple):
+    """An entry in flight, to be renewed, and the flow it is for."""
+
+    partition: int
+    stream: str
+    entry: str
+    flow: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenewReply:
+    lost: tuple[Lease, ...]
+    """No longer pending for this consumer: taken over or settled; not renewed."""
+    statuses: Mapping[str, str]
+    """Status from the head of each flow named; absent for a flow that does not exist."""
+    unnamed: tuple[Entry, ...]
+    """Entries pending for this consumer that were not named, at most 100 a stream; not renewed."""
+
+
+class FeedEntry(NamedTuple):
+    """A hint that a flow went on: one a turn with events."""
+
+    partition: int
+    id: str
+    flow: str
+    first: int
+    last: int
+    status: str
+    """The status that this turn set; empty when it set none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedReply:
+    entries: tuple[FeedEntry, ...]
+    gaps: frozenset[int] = field(default_factory=frozenset[int])
+    """Partitions in which entries may have been trimmed before they were read."""
+    cursors: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Where to go on, by partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStat:
+    queue: str
+    """A queue's name, or `control`."""
+    depth: int
+    """Entries that wait for an engine."""
+    in_flight: int
+    """Entries delivered and not yet acknowledged."""
+    due: int
+    """Entries that go to this queue later."""
+    oldest_ms: int
+    """Age of the oldest entry of the queue; 0 when empty."""
+
+
+class Store(Protocol):
+    """A namespace. Raises `StoreUnavailable` when the server cannot be reached or gave no reply in
+    time (the call may have been applied: send it again with the same transaction ids),
+    `StoreUnfit` when it cannot be used, `NamespaceEmptied` when it is not the one that was opened."""
+
+    partitions: int
+
+    async def open(self) -> None:
+        """Connects, checks that the server is fit, creates the namespace at first use."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def add_queues(self, queues: Sequence[str]) -> None:
+        """Records queue names and creates their streams and groups in every partition."""
+        ...
+
+    async def queues(self) -> tuple[str, ...]:
+        """All queue names ever recorded, in name order."""
+        ...
+
+    async def commit(self, turns: Sequence[Turn], fetch: Fetch | None = None) -> CommitReply:
+        """Applies or refuses each turn on its own; then fetches. One script call.
+
+        At most one turn a flow. The arguments are checked before anything is written."""
+        ...
+
+    async def fetch(self, fetch: Fetch) -> tuple[Entry, ...]: ...
+
+    async def block(
+        self, consumer: str, streams: Sequence[tuple[int, str]], block_ms: int
+    ) -> tuple[Entry, ...]:
+        """Waits until one of the (partition, stream) has an entry; at most one from each. At most 2 s."""
+        ...
+
+    async def keep(self, keep: Keep) -> KeepReply: ...
+
+    def renew(self, consumer: str, leases: Sequence[Lease], streams: Sequence[tuple[int, str]]) -> RenewReply:
+        """Renews leases that are still this consumer's, and looks for entries in `streams` that it
+        did not name. Blocking, on a connection of its own: called from the renewer's thread."""
+        ...
+
+    async def release(self, consumer: str, entries: Sequence[Entry], delay_ms: int = 0) -> int:
+        """Hands entries back under the same attempt: added anew (or as due entries when delayed),
+        the old ones acknowledged and deleted. Entries no longer this consumer's are passed over."""
+        ...
+
+    async def bury(self, entry: Entry, reason: str) -> None:
+        """Moves an entry that nobody can read to `dead`."""
+        ...
+
+    async def retire(self, consumer: str) -> bool:
+        """Removes a consumer from all groups where it has nothing pending; True if from all."""
+        ...
+
+    async def load(self, reads: Sequence[tuple[str, int, int]]) -> list[list[StoredEvent]]:
+        """Reads logs: for each (flow, after version, limit) the events that follow. One round trip."""
+        ...
+
+    async def heads(self, flows: Sequence[str]) -> list[Head | None]:
+        """Reads the heads of flows; None for a flow that does not exist. One round trip."""
+        ...
+
+    async def plans(self, plans: Sequence[tuple[int, str]]) -> list[bytes | None]:
+        """Reads plans by (partition, hash). One round trip."""
+        ...
+
+    async def index(
+        self, index: str, *, newest: bool = True, limit: int = 1_000
+    ) -> list[tuple[str, int]]:
+        """Flows of an index over all partitions with their start time (ms), sorted by time, then id."""
+        ...
+
+    async def walk(self, partition: int, index: str, cursor: str, limit: int) -> tuple[list[str], str]:
+        """Walks an index in lexical-by-rank pages for the sweep; cursor `0` begins and ends the walk."""
+        ...
+
+    async def references(self, partition: int) -> frozenset[tuple[str, str]]:
+        """All live references of a partition as (stream, payload): waiting, pending and due entries."""
+        ...
+
+    async def feed(self, cursors: Mapping[int, str], block_ms: int) -> FeedReply:
+        """Reads the feeds of the given partitions after their cursors, waiting up to `block_ms`.
+        A cursor of `$` starts now (the reply gives real ones)."""
+        ...
+
+    async def catalog(self, after: int) -> list[StoredEvent]:
+        """Reads the catalog's events after a version."""
+        ...
+
+    async def append_catalog(
+        self, version: int, last_tx: str, tx: str, events: Sequence[NewEvent]
+    ) -> TurnReply:
+        """Appends to the catalog under the same compare-and-set rule as a turn."""
+        ...
+
+    async def queue_stats(self) -> list[QueueStat]: ...
+
+    async def engines(self) -> tuple[EngineInfo, ...]:
+        """The live engines, by id."""
+        ...
+
+    async def now_ms(self) -> int:
+        """The server's clock."""
+        ...

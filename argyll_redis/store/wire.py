@@ -1,0 +1,176 @@
+"""Between the protocol's values and what travels: arguments of scripts out, replies in.
+
+Nothing is converted that need not be: hiredis packs str, bytes and int as they are, and an event or
+operation is a tuple that already is its own arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+
+from argyll_redis.errors import InvariantBroken
+from argyll_redis.store.protocol import (
+    Ack,
+    Committed,
+    Dispatch,
+    Due,
+    EngineInfo,
+    Entry,
+    FeedEntry,
+    Fetch,
+    Head,
+    Index,
+    PlanMissing,
+    Refused,
+    Seal,
+    SetHead,
+    Settle,
+    StoredEvent,
+    Turn,
+    TurnReply,
+    Unindex,
+    UsePlan,
+    partition_of,
+)
+
+Argument = str | bytes | int
+
+LETTERS: Mapping[type, str] = {
+    Ack: "a",
+    Dispatch: "d",
+    Due: "t",
+    Settle: "s",
+    SetHead: "h",
+    Index: "i",
+    Unindex: "u",
+    UsePlan: "p",
+    Seal: "z",
+}
+"""How commit.lua calls each operation."""
+
+
+class Partitions:
+    """The partitions that a call names, and the number by which its arguments call each."""
+
+    __slots__ = ("_numbers", "order")
+
+    def __init__(self) -> None:
+        self.order: list[int] = []
+        self._numbers: dict[int, int] = {}
+
+    def number(self, partition: int) -> int:
+        """Gives a partition's number in the call, from 1."""
+        found = self._numbers.get(partition)
+        if found is None:
+            self.order.append(partition)
+            found = self._numbers[partition] = len(self.order)
+        return found
+
+
+def pack_turns(
+    arguments: list[Argument], turns: Iterable[Turn], *, partitions: int, named: Partitions
+) -> None:
+    """Adds turns to the arguments of commit.lua."""
+    for turn in turns:
+        if turn.partition != partition_of(turn.flow, partitions):
+            raise ValueError(f"flow {turn.flow!r} does not live in partition {turn.partition}")
+        number = named.number(turn.partition)
+        events, operations = turn.events, turn.ops
+        arguments += (
+            number, turn.flow, turn.version, turn.last_tx, turn.tx, len(events), len(operations),
+        )  # fmt: skip
+        for event in events:
+            arguments += event
+        for operation in operations:
+            arguments.append(LETTERS[type(operation)])
+            arguments += cast(tuple[Argument, ...], operation)
+
+
+def pack_fetch(arguments: list[Argument], fetch: Fetch, named: Partitions) -> None:
+    """Adds what to fetch to the arguments of fetch.lua and commit.lua."""
+    arguments += (fetch.consumer, fetch.slots, fetch.control, len(fetch.streams))
+    for partition, stream, readers, held in fetch.streams:
+        arguments += (named.number(partition), stream, readers, held)
+
+
+def unpack_turn(reply: list[Any]) -> TurnReply:
+    """Reads what became of one turn."""
+    kind = reply[0]
+    if kind == 1:
+        return Committed(reply[1], reply[2])
+    if kind == 0:
+        missed = tuple(map(unpack_event, reply[4]))
+        return Refused(reply[1], missed, reply[2] == 1, reply[3] == 1)
+    return PlanMissing(reply[1].decode())
+
+
+def unpack_event(raw: list[Any]) -> StoredEvent:
+    """Reads an entry of a log. Its fields are always in the same order."""
+    fields = raw[1]
+    try:
+        _, kind, _, at, _, cause, _, by, _, place, _, data = fields
+        tx, _, numbers = place.decode().partition(":")
+        i, _, n = numbers.partition("/")
+        version = int(raw[0].partition(b"-")[0])
+        return StoredEvent(version, kind.decode(), int(at), int(cause), by.decode(), tx, int(i), int(n), data)
+    except ValueError as error:
+        raise InvariantBroken(f"entry {raw[0]!r} of a log is no event: {error}") from None
+
+
+def unpack_entry(partition: int, stream: str, raw: list[Any]) -> Entry:
+    """Reads an entry of a dispatch stream, be it what somebody else put there."""
+    fields = raw[1]
+    payload = fields[1] if len(fields) > 1 else b""
+    return Entry(partition, stream, raw[0].decode(), payload.decode("utf-8", "backslashreplace"))
+
+
+def unpack_found(found: list[Any], order: Sequence[int]) -> tuple[Entry, ...]:
+    """Reads arrays of {number of the partition in this order, from 1; stream; entries}."""
+    entries: list[Entry] = []
+    for number, stream, raws in found:
+        partition: int = order[int(number) - 1]
+        name: str = stream.decode()
+        entries += [unpack_entry(partition, name, raw) for raw in raws]
+    return tuple(entries)
+
+
+def unpack_head(fields: list[bytes]) -> Head | None:
+    """Reads the reply of `HGETALL` on a head."""
+    kept = {name.decode(): value.decode() for name, value in zip(fields[::2], fields[1::2], strict=True)}
+    if "v" not in kept:
+        return None
+    return Head(
+        version=int(kept["v"]),
+        tx=kept["tx"],
+        at=int(kept["at"]),
+        started_at=int(kept["t0"]),
+        sealed="sealed" in kept,
+        fields={name[1:]: value for name, value in kept.items() if name.startswith(".")},
+    )
+
+
+def unpack_feed(partition: int, raw: list[Any]) -> FeedEntry:
+    """Reads an entry of a feed."""
+    flow, first, last, status = raw[1][1].decode().rsplit(" ", 3)
+    return FeedEntry(partition, raw[0].decode(), flow, int(first), int(last), status)
+
+
+def pack_engine(engine: EngineInfo) -> tuple[Argument, ...]:
+    """Gives what is kept of a live engine: queues, handlers, lease."""
+    return (orjson.dumps(engine.queues), orjson.dumps(engine.handlers), engine.lease_ms)
+
+
+def unpack_engine(engine: bytes, kept: Sequence[bytes | None]) -> EngineInfo | None:
+    """Reads what is kept of an engine; None when its time is over."""
+    queues, handlers, lease_ms = kept
+    if queues is None or handlers is None or lease_ms is None:
+        return None
+    return EngineInfo(
+        id=engine.decode(),
+        queues=tuple(orjson.loads(queues)),
+        handlers=tuple(orjson.loads(handlers)),
+        lease_ms=int(lease_ms),
+    )

@@ -1,0 +1,40 @@
+"""What all tests share: the event loop, and the servers and stores they run on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import servers
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=servers.kinds("fakeredis"))
+def server(request: pytest.FixtureRequest) -> Iterator[servers.TestServer]:
+    """fakeredis and every real server, each with a namespace of the test's own."""
+    yield from servers.checked_server(request.param)
+
+
+@pytest.fixture(params=servers.kinds())
+def real_server(request: pytest.FixtureRequest) -> Iterator[servers.TestServer]:
+    """Every real server, with a namespace of the test's own."""
+    yield from servers.checked_server(request.param)
+
+
+@pytest.fixture(params=servers.kinds("memory", "fakeredis"))
+async def store_factory(request: pytest.FixtureRequest) -> AsyncIterator[servers.StoreFactory]:
+    """Makes stores of one namespace: in memory, on fakeredis, on every real server."""
+    factory = servers.StoreFactory(request.param)
+    try:
+        yield factory
+        await factory.close()
+        if factory.server is not None:
+            assert factory.server.unknown_keys() == []
+    finally:
+        if factory.server is not None:
+            factory.server.empty()
+            factory.server.close()

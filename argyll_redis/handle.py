@@ -1,0 +1,113 @@
+"""A flow as its starter holds it: wait for its result, follow its events, look at it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from argyll_redis.core.collect import result_of
+from argyll_redis.core.model import JSON
+from argyll_redis.core.state import Flow, FlowStatus
+from argyll_redis.errors import FlowFailed, UnknownFlow
+from argyll_redis.views import flow_state, show_events
+
+if TYPE_CHECKING:
+    from argyll_redis.app import Argyll
+
+
+class FlowHandle:
+    """One flow, by id. Holds no state: whatever is asked is read anew, or followed."""
+
+    def __init__(self, app: Argyll, id: str) -> None:
+        self.id = id
+        self._app = app
+
+    def __repr__(self) -> str:
+        return f"FlowHandle({self.id!r})"
+
+    async def result(self, timeout_ms: int | None = None) -> dict[str, JSON]:
+        """Waits for the outcome and gives what the goals provided, by attribute name.
+
+        Raises `FlowFailed` with the root cause, `TimeoutError` when `timeout_ms` passed first, and
+        `UnknownFlow`.
+        """
+        async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
+            flow = await self._outcome()
+        if flow.status is FlowStatus.FAILED:
+            root = flow.root_cause
+            raise FlowFailed(
+                f'flow "{self.id}" failed: {flow.error}',
+                flow_id=self.id,
+                root_cause={"step": root.step, "error": root.error} if root else {"error": flow.error or ""},
+            )
+        return result_of(flow)
+
+    async def outcome(self, timeout_ms: int | None = None) -> dict[str, JSON]:
+        """Waits for the outcome and gives `{id, status, result, error}`; a failed flow has no result,
+        a completed one no error.
+
+        Raises `TimeoutError` when `timeout_ms` passed first, and `UnknownFlow`.
+        """
+        async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
+            flow = await self._outcome()
+        is_failed = flow.status is FlowStatus.FAILED
+        return {
+            "id": self.id,
+            "status": flow.status,
+            "result": None if is_failed else result_of(flow),
+            "error": flow.error or "failed" if is_failed else None,
+        }
+
+    async def _outcome(self) -> Flow:
+        """Waits until the outcome is decided; a look at the head first, then the feed says when."""
+        node = await self._app.node()
+        async with node.follower.follow(self.id) as following:
+            must_look = True
+            while True:
+                known = node.committer.cache.get(self.id)
+                if known is not None and known.is_over:
+                    return known
+                if must_look or following.status:
+                    following.status = ""
+                    flow = await self._look()
+                    if flow is not None:
+                        return flow
+                must_look = False
+                await following.wait()
+
+    async def _look(self) -> Flow | None:
+        """The flow, when the server says that it is over."""
+        node = await self._app.node()
+        [head] = await node.store.heads([self.id])
+        if head is None:
+            raise UnknownFlow(f'no flow "{self.id}" exists')
+        if head.fields.get("status") == FlowStatus.ACTIVE:
+            return None
+        return await node.load(self.id)
+
+    async def events(self, after: int = 0, *, follow: bool = True) -> AsyncIterator[dict[str, JSON]]:
+        """Gives the events after a version, each `{id, type, at, cause, by, data}` in full, and goes
+        on as they come until the flow is deactivated; without `follow`, until the newest."""
+        node = await self._app.node()
+        flow = Flow(self.id)
+        async with node.follower.follow(self.id) as following:
+            while True:
+                page = await node.logs.events(self.id, flow.version)
+                if not page and flow.version == 0:
+                    raise UnknownFlow(f'no flow "{self.id}" exists')
+                for shape in show_events(flow, page):
+                    if flow.version >= after:
+                        yield shape
+                if flow.is_deactivated or (not follow and not page):
+                    return
+                if not page:
+                    await following.wait()
+
+    async def state(self, *, at: int | None = None) -> dict[str, JSON]:
+        """The flow's state, as it is or as it was at a version."""
+        return flow_state(await self._app.load(self.id, at=at))
+
+    async def cancel(self) -> None:
+        """Ends the flow as failed, with "cancelled". Does nothing to a flow that is over."""
+        await self._app.cancel(self.id)

@@ -1,0 +1,175 @@
+"""The reading part of an app: lists, states, events, why, audit, queues. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from argyll_redis.core.audit import Violation, audit_log
+from argyll_redis.core.explain import explain
+from argyll_redis.core.model import JSON, Plan
+from argyll_redis.core.state import Flow, FlowStatus
+from argyll_redis.errors import InvalidInput, UnknownFlow, UnknownStep
+from argyll_redis.store.codec import decode
+from argyll_redis.store.protocol import EngineInfo, Head
+from argyll_redis.views import flow_state, rfc3339
+
+if TYPE_CHECKING:
+    from argyll_redis.core.events import Recorded
+    from argyll_redis.runtime.node import Node
+    from argyll_redis.starting import Starter
+
+MAX_LISTED = 1_000
+"""Flows in one list."""
+AUDITED_AT_A_TIME = 100
+"""Logs that an audit reads together."""
+
+
+class Reading:
+    """What can be asked of a namespace; mixed into `Argyll`."""
+
+    if TYPE_CHECKING:
+        _starter: Starter
+
+        async def node(self) -> Node: ...
+
+        async def load(self, flow_id: str, *, at: int | None = None) -> Flow: ...
+
+        async def log(self, flow_id: str, *, upto: int | None = None) -> list[Recorded]: ...
+
+    async def plan(self, goals: Sequence[Any], init: Mapping[str, Any] | None = None) -> Plan:
+        """Plans without starting; `required` then names the true missing leaves."""
+        return await self._starter.preview(goals, init)
+
+    async def state(self, flow_id: str, *, at: int | None = None) -> dict[str, JSON]:
+        """A flow's state, as it is or as it was at a version. Raises `UnknownFlow`."""
+        return flow_state(await self.load(flow_id, at=at))
+
+    async def status(self, flow_id: str) -> dict[str, JSON]:
+        """`{id, status}` from the index. Raises `UnknownFlow`."""
+        node = await self.node()
+        [head] = await node.store.heads([flow_id])
+        if head is None:
+            raise UnknownFlow(f'no flow "{flow_id}" exists')
+        return {"id": flow_id, "status": head.fields.get("status", "")}
+
+    async def flows(self, *, limit: int = MAX_LISTED) -> list[dict[str, JSON]]:
+        """Root flows, newest first: `{id, status, timestamp, labels, error}`."""
+        if not 1 <= limit <= MAX_LISTED:
+            raise InvalidInput(f"limit is {limit}, use 1 to {MAX_LISTED}")
+        node = await self.node()
+        indexes = ("open", f"done:{FlowStatus.COMPLETED}", f"done:{FlowStatus.FAILED}")
+        found = await asyncio.gather(*(node.store.index(name, newest=True, limit=limit) for name in indexes))
+        started = {flow_id: at for rows in found for flow_id, at in rows}
+        newest = sorted(started.items(), key=lambda row: (-row[1], row[0]))[:limit]
+        heads = await node.store.heads([flow_id for flow_id, _ in newest]) if newest else []
+        return [
+            _listed(flow_id, at, head)
+            for (flow_id, at), head in zip(newest, heads, strict=True)
+            if head is not None
+        ]
+
+    async def why(self, flow_id: str, step: str) -> dict[str, JSON]:
+        """Says why a step ran, waits, was skipped, failed or was never planned:
+        `{flow_id, step, status, why: [{text, version}]}`. Raises `UnknownFlow`, `UnknownStep`."""
+        events = await self.log(flow_id)
+        node = await self.node()
+        catalog = await node.catalog.refresh()
+        flow = events[0].event
+        known = {*flow.plan_.steps, *flow.plan_.why, *catalog.steps}
+        if step not in known:
+            raise UnknownStep(f'no step "{step}" is registered, nor is it in the plan of flow "{flow_id}"')
+        engines = await node.store.engines()
+        handlers = {handler for engine in engines for handler in engine.handlers}
+        explained = explain(flow_id, events, step, now_ms=await node.store.now_ms(), handlers=handlers)
+        return {
+            "flow_id": flow_id,
+            "step": step,
+            "status": explained.status,
+            "why": [{"text": clause.text, "version": clause.version} for clause in explained.clauses],
+        }
+
+    async def engines(self) -> tuple[EngineInfo, ...]:
+        """The live engines, by id."""
+        return await (await self.node()).store.engines()
+
+    async def audit(self, flow_id: str | None = None) -> dict[str, JSON]:
+        """Checks every invariant that a log alone can show, over one flow or all:
+        `{flows, violations: [{invariant, flow, version, message}]}`."""
+        count = 0
+        found: list[JSON] = []
+        async for id, violations in self._audited(flow_id):
+            count += 1
+            found.extend(
+                {"invariant": v.invariant, "flow": id, "version": v.version, "message": v.message}
+                for v in violations
+            )
+        return {"flows": count, "violations": found}
+
+    async def _audited(self, flow_id: str | None) -> AsyncIterator[tuple[str, Sequence[Violation]]]:
+        node = await self.node()
+        ids = [flow_id] if flow_id is not None else await self._every_flow()
+        for start in range(0, len(ids), AUDITED_AT_A_TIME):
+            page = ids[start : start + AUDITED_AT_A_TIME]
+            heads = await node.store.heads(page)
+            for id, head in zip(page, heads, strict=True):
+                if head is None:
+                    if flow_id is not None:
+                        raise UnknownFlow(f'no flow "{id}" exists')
+                    continue
+                events = await self.log(id, upto=head.version)
+                yield (
+                    id,
+                    audit_log(
+                        id,
+                        events,
+                        head_version=head.version,
+                        head_tx=head.tx,
+                        status=head.fields.get("status", ""),
+                    ),
+                )
+
+    async def _every_flow(self) -> list[str]:
+        """All root flows, by walking the indexes in pages."""
+        node = await self.node()
+        found: dict[str, None] = {}
+        for index in ("open", f"done:{FlowStatus.COMPLETED}", f"done:{FlowStatus.FAILED}"):
+            for partition in range(node.store.partitions):
+                cursor = "0"
+                while True:
+                    page, cursor = await node.store.walk(partition, index, cursor, MAX_LISTED)
+                    found.update(dict.fromkeys(page))
+                    if cursor == "0":
+                        break
+        return list(found)
+
+    async def queue_stats(self) -> dict[str, JSON]:
+        """`{queues: [{queue, depth, in_flight, due, oldest, engines}]}`, `oldest` in ms."""
+        node = await self.node()
+        stats, engines = await asyncio.gather(node.store.queue_stats(), node.store.engines())
+        return {
+            "queues": [
+                {
+                    "queue": stat.queue,
+                    "depth": stat.depth,
+                    "in_flight": stat.in_flight,
+                    "due": stat.due,
+                    "oldest": stat.oldest_ms,
+                    "engines": sum(stat.queue in (*engine.queues, "control") for engine in engines),
+                }
+                for stat in stats
+            ]
+        }
+
+
+def _listed(flow_id: str, at: int, head: Head) -> dict[str, JSON]:
+    row: dict[str, JSON] = {
+        "id": flow_id,
+        "status": head.fields.get("status", ""),
+        "timestamp": rfc3339(at),
+        "labels": decode(head.fields["labels"].encode()) if "labels" in head.fields else {},
+    }
+    if "error" in head.fields:
+        row["error"] = head.fields["error"]
+    return row

@@ -1,0 +1,1 @@
+"""The only layer that waits: engines, committing, keeping, following."""

@@ -1,0 +1,609 @@
+"""From commands to committed events: mailboxes, turns, batches of turns, one call at a time and more.
+
+Commands of one flow are decided together in one turn. Turns of many flows that are ready together
+travel in one call, while earlier calls are in flight; so batches grow with load by themselves, with
+no timer. A turn is decided as late as possible, when its call is about to be sent.
+
+A refused turn is decided again on the events that came with the refusal. A call without a reply is
+sent again with the same transaction ids; a refusal that shows this very transaction means that it
+had been committed. A flow whose history is not the server's is left alone, loudly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from argyll_redis.core.commands import Answer, Command, Start
+from argyll_redis.core.decide import Decision, decide, evolve
+from argyll_redis.core.inputs import Evaluate
+from argyll_redis.core.outbox import outbox
+from argyll_redis.core.state import Flow
+from argyll_redis.core.turn import MAX_COMMANDS_A_TURN
+from argyll_redis.errors import (
+    ArgyllError,
+    FlowConflict,
+    HistoryLost,
+    InvariantBroken,
+    NamespaceEmptied,
+    StoreUnavailable,
+    UnknownEvent,
+)
+from argyll_redis.runtime.cache import FlowCache
+from argyll_redis.runtime.clock import ServerClock, spread_ms
+from argyll_redis.runtime.effects import store_ops
+from argyll_redis.runtime.logs import Logs
+from argyll_redis.runtime.mailbox import Asked, Mailbox, Posted
+from argyll_redis.store.codec import encode, encode_canonical
+from argyll_redis.store.protocol import (
+    Ack,
+    CommitReply,
+    Committed,
+    Due,
+    Entry,
+    Fetch,
+    NewEvent,
+    Op,
+    PlanMissing,
+    Refused,
+    Store,
+    Turn,
+    TurnReply,
+    partition_of,
+)
+
+log = logging.getLogger(__name__)
+
+CALLS_IN_FLIGHT = 4
+"""Commit calls on their way at a time; more would make batches smaller, fewer would wait for replies."""
+TURNS_A_CALL = 50
+"""Turns in one call: about 1 ms of the server's time at about 20 us each."""
+EVENTS_A_CALL = 500
+"""Events in one call; a turn that alone has more travels alone."""
+BACKOFF_MS = 50
+"""Longest delay before the first repeated call; it doubles up to `MAX_BACKOFF_MS`."""
+MAX_BACKOFF_MS = 2_000
+CONFLICT_DELAY_MS = 5
+"""Longest delay after a second refusal in a row; it doubles up to `MAX_CONFLICT_DELAY_MS`."""
+MAX_CONFLICT_DELAY_MS = 200
+
+
+class Fetcher(Protocol):
+    """An engine, as the committer sees it: it may take entries home with every call."""
+
+    def reserve(self, partitions: Sequence[int]) -> Fetch | None:
+        """Reserves the free slots for one call that commits to these partitions; None when nothing
+        is to be fetched."""
+        ...
+
+    def deliver(self, entries: Sequence[Entry], fetch: Fetch) -> None:
+        """Takes what was fetched and gives back the rest of the reservation."""
+        ...
+
+
+ACKNOWLEDGED = Answer(counted=True)
+"""For what had no command."""
+
+Listener = Callable[[Flow, int], None]
+"""Told of a flow and the version it had before, after each commit of this process."""
+
+
+@dataclass(slots=True, eq=False)
+class InFlight:
+    """A turn on its way, and what it takes to deal with the reply."""
+
+    box: Mailbox
+    posted: list[Posted]
+    decision: Decision
+    answers: list[tuple[Posted, Answer]]
+    turn: Turn
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was done so far; for tests, benchmarks and metrics."""
+
+    calls: int = 0
+    turns: int = 0
+    commits: int = 0
+    events: int = 0
+    refusals: int = 0
+    ignored: int = 0
+    unknown: int = 0
+    """Commands that named a flow or a token that does not exist."""
+    resent: int = 0
+    by_error: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class Committer:
+    """Decides and commits everything that this process has to say about flows."""
+
+    def __init__(
+        self,
+        store: Store,
+        logs: Logs,
+        *,
+        client_id: str,
+        clock: ServerClock,
+        evaluate: Evaluate,
+        spread: Callable[[float], float] = spread_ms,
+    ) -> None:
+        self.cache = FlowCache()
+        self.counters = Counters()
+        self.fetcher: Fetcher | None = None
+        self.listeners: list[Listener] = []
+        self.quarantined: dict[str, str] = {}
+        """Flows that are left alone, and why."""
+        self.fatal: ArgyllError | None = None
+        """Why nothing is committed any more."""
+        self.gave_up = asyncio.Event()
+        """Set with `fatal`."""
+        self.on_due: Callable[[int], None] | None = None
+        """Told when a due entry that was committed here is due (ms, server clock)."""
+        self._store = store
+        self._logs = logs
+        self._client_id = client_id
+        self._clock = clock
+        self._evaluate = evaluate
+        self._spread = spread
+        self._boxes: dict[str, Mailbox] = {}
+        self._ready: deque[Mailbox] = deque()
+        self._calls = 0
+        self._is_pump_due = False
+        self._transactions = 0
+        self._idle = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sent_plans: set[tuple[int, str]] = set()
+
+    # -------------------------------------------------------------- from outside
+
+    def post(self, flow_id: str, posted: Posted) -> None:
+        """Takes a command for a flow; it is decided as soon as a call can carry it."""
+        if self.fatal is not None or flow_id in self.quarantined:
+            posted.fail(self.fatal or HistoryLost(self.quarantined[flow_id]))
+            return
+        box = self._boxes.get(flow_id)
+        if box is None:
+            box = self._boxes[flow_id] = Mailbox(flow_id)
+        box.waiting.append(posted)
+        if not box.is_busy:
+            self._make_ready(box)
+
+    async def ask(self, flow_id: str, command: Command, entry: Entry | None = None) -> Answer:
+        """Posts a command and waits for its answer, given after its commit."""
+        asked = Asked(command, entry)
+        self.post(flow_id, asked)
+        return await asked.answer
+
+    async def close(self) -> None:
+        """Waits until everything that was posted is committed, or nothing is committed any more."""
+        while self._boxes and self.fatal is None:
+            self._idle.clear()
+            await self._idle.wait()
+        self.abort()
+
+    def abort(self) -> None:
+        """Drops everything at once, as if the process had died."""
+        for task in list(self._tasks):
+            task.cancel()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._boxes
+
+    # -------------------------------------------------------------------- pump
+
+    def _make_ready(self, box: Mailbox) -> None:
+        box.is_busy = True
+        self._ready.append(box)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._is_pump_due and self._calls < CALLS_IN_FLIGHT:
+            self._is_pump_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Sends what is ready, in calls as large as allowed, while calls may be sent."""
+        self._is_pump_due = False
+        while self._ready and self._calls < CALLS_IN_FLIGHT and self.fatal is None:
+            cold: list[Mailbox] = []
+            batch: list[InFlight] = []
+            events = 0
+            while self._ready and len(batch) < TURNS_A_CALL and events < EVENTS_A_CALL:
+                box = self._ready.popleft()
+                if self._is_cold(box):
+                    cold.append(box)
+                    continue
+                made = self._decide(box)
+                if made is not None:
+                    batch.append(made)
+                    events += len(made.turn.events)
+            if cold:
+                self._spawn(self._warm(cold))
+            if batch:
+                self._calls += 1
+                self._spawn(self._send(batch))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._stop(InvariantBroken(f"the committer failed: {error!r}"), error)
+
+    def _stop(self, fatal: ArgyllError, error: BaseException | None = None) -> None:
+        """Commits nothing any more; everybody who waits is told."""
+        if self.fatal is None:
+            log.critical("nothing more is committed: %s", fatal, exc_info=error)
+            self.fatal = fatal
+            self.gave_up.set()
+        for box in self._boxes.values():
+            for posted in box.waiting:
+                posted.fail(fatal)
+        self._boxes.clear()
+        self._ready.clear()
+        self._idle.set()
+
+    # ------------------------------------------------------------------- decide
+
+    def _is_cold(self, box: Mailbox) -> bool:
+        """Whether a flow must be read before anything can be decided on it."""
+        if not box.waiting or box.needs_version <= box.read_for:
+            return False
+        flow = self.cache.get(box.flow_id)
+        if flow is not None:
+            return flow.version < box.needs_version
+        return not isinstance(box.waiting[0].command, Start)
+
+    async def _warm(self, boxes: list[Mailbox]) -> None:
+        """Reads the logs of flows that are not in the cache, all in one read."""
+        flows = [self.cache.get(box.flow_id) or Flow(box.flow_id) for box in boxes]
+        needs = [box.needs_version for box in boxes]
+        delay = BACKOFF_MS
+        while True:
+            try:
+                await self._logs.catch_up(flows)
+            except NamespaceEmptied as error:
+                self._stop(error)
+                return
+            except StoreUnavailable as error:
+                if isinstance(error, HistoryLost):
+                    break
+                await asyncio.sleep(self._spread(delay) / 1000)
+                delay = min(delay * 2, MAX_BACKOFF_MS)
+            except (InvariantBroken, UnknownEvent):
+                break
+            else:
+                for flow, box, read_for in zip(flows, boxes, needs, strict=True):
+                    self._was_read(box, flow, read_for)
+                return
+        await self._warm_alone(boxes)
+
+    async def _warm_alone(self, boxes: list[Mailbox]) -> None:
+        """Reads flows one by one, when one of them cannot be read: that one is left alone."""
+        for box in boxes:
+            flow, read_for = Flow(box.flow_id), box.needs_version
+            try:
+                await self._logs.catch_up([flow])
+            except (InvariantBroken, UnknownEvent, HistoryLost) as error:
+                self._quarantine(box, error)
+            except StoreUnavailable:
+                self._make_ready(box)
+            else:
+                self._was_read(box, flow, read_for)
+
+    def _was_read(self, box: Mailbox, flow: Flow, read_for: int) -> None:
+        box.read_for = read_for
+        if flow.version:
+            self.cache.put(flow)
+        self._make_ready(box)
+
+    def _decide(self, box: Mailbox) -> InFlight | None:
+        box.read_for = -1
+        flow = self.cache.get(box.flow_id) or Flow(box.flow_id)
+        posted = [each for each in box.take(MAX_COMMANDS_A_TURN) if not each.arrive(flow)]
+        if flow.version:
+            posted = self._answer_starts(flow, posted)
+        if not posted:
+            self._go_on(box)
+            return None
+        now_ms = max([self._clock.now_ms(), *(each.entry.added_ms for each in posted if each.entry)])
+        commands = [each.command for each in posted if each.command is not None]
+        try:
+            decision = decide(flow, commands, now_ms=now_ms, evaluate=self._evaluate)
+            turn = self._turn_of(flow, decision, posted)
+        except Exception as error:
+            box.put_back(posted)
+            self._quarantine(box, _as_bug(error))
+            return None
+        answers = iter(decision.answers)
+        answered = [(each, ACKNOWLEDGED if each.command is None else next(answers)) for each in posted]
+        return InFlight(box, posted, decision, answered, turn)
+
+    def _answer_starts(self, flow: Flow, posted: list[Posted]) -> list[Posted]:
+        """Answers starts of a flow that exists: a success when it was started with the same."""
+        others: list[Posted] = []
+        for each in posted:
+            if not isinstance(each.command, Start):
+                others.append(each)
+            elif is_same_start(flow, each.command):
+                each.succeed(Answer(counted=False, reason="the flow was started with the same already"))
+            else:
+                each.fail(
+                    FlowConflict(
+                        f'flow "{flow.id}" exists and was started with something else; choose another id'
+                    )
+                )
+        return others
+
+    def _turn_of(self, flow: Flow, decision: Decision, posted: list[Posted]) -> Turn:
+        partition = partition_of(flow.id, self._store.partitions)
+        self._transactions += 1
+        effects = outbox(decision.draft, decision.events, left=decision.left)
+        ops: list[Op] = store_ops(effects, self._plan_bytes(partition))
+        for each in posted:
+            ops.extend(each.ops)
+            if each.entry:
+                ops.append(Ack(each.entry.stream, each.entry.id))
+        return Turn(
+            partition=partition,
+            flow=flow.id,
+            version=flow.version,
+            last_tx=flow.last_tx,
+            tx=f"{self._client_id}.{self._transactions}",
+            events=[
+                NewEvent(each.event.type, each.cause, each.by, encode(each.event.data()))
+                for each in decision.events
+            ],
+            ops=ops,
+        )
+
+    def _plan_bytes(self, partition: int) -> Callable[[str], bytes]:
+        """Gives a plan's bytes the first time a partition needs them, and none after that."""
+
+        def of(hash: str) -> bytes:
+            return b"" if (partition, hash) in self._sent_plans else self._logs.plans.bytes_of(hash)
+
+        return of
+
+    # --------------------------------------------------------------------- send
+
+    async def _send(self, batch: list[InFlight]) -> None:
+        for sent in batch:
+            for posted in sent.posted:
+                posted.sent()
+        partitions = list(dict.fromkeys(sent.turn.partition for sent in batch))
+        fetch = self.fetcher.reserve(partitions) if self.fetcher else None
+        try:
+            reply = await self._call(batch, fetch)
+        finally:
+            self._calls -= 1
+        if reply is None:
+            return
+        self._clock.read(reply.now_ms)
+        for sent, answer in zip(batch, reply.turns, strict=True):
+            self._take_reply(sent, answer)
+        if self._ready:
+            self._wake()
+
+    async def _call(self, batch: list[InFlight], fetch: Fetch | None) -> CommitReply | None:
+        """Commits a batch, however often it takes; None when nothing is committed any more."""
+        turns = [sent.turn for sent in batch]
+        delay = BACKOFF_MS
+        while True:
+            self.counters.calls += 1
+            try:
+                reply = await self._store.commit(turns, fetch)
+            except NamespaceEmptied as error:
+                self._give_back(fetch)
+                for sent in batch:
+                    sent.box.put_back(sent.posted)
+                self._stop(error)
+                return None
+            except StoreUnavailable as error:
+                self._give_back(fetch)
+                fetch = None
+                self.counters.resent += 1
+                kind = type(error).__name__
+                self.counters.by_error[kind] = self.counters.by_error.get(kind, 0) + 1
+                log.warning("a commit is sent again: %s", error)
+                await asyncio.sleep(self._spread(delay) / 1000)
+                delay = min(delay * 2, MAX_BACKOFF_MS)
+            else:
+                if fetch is not None and self.fetcher is not None:
+                    self.fetcher.deliver(reply.entries, fetch)
+                return reply
+
+    def _give_back(self, fetch: Fetch | None) -> None:
+        if fetch is not None and self.fetcher is not None:
+            self.fetcher.deliver((), fetch)
+
+    # -------------------------------------------------------------------- reply
+
+    def _take_reply(self, sent: InFlight, reply: TurnReply) -> None:
+        self.counters.turns += 1
+        match reply:
+            case Committed():
+                self._committed(sent, reply.at)
+            case PlanMissing():
+                self._sent_plans.discard((sent.turn.partition, reply.hash))
+                sent.box.put_back(sent.posted)
+                self._make_ready(sent.box)
+            case Refused():
+                self._refused(sent, reply)
+
+    def _committed(self, sent: InFlight, at: int) -> None:
+        before = sent.turn.version
+        flow = sent.decision.keep(at=at, tx=sent.turn.tx)
+        if sent.turn.events:
+            self.counters.commits += 1
+            self.counters.events += len(sent.turn.events)
+            if self.on_due is not None:
+                for op in sent.turn.ops:
+                    if isinstance(op, Due):
+                        self.on_due(at + op.delay_ms)
+            if before == 0:
+                self._sent_plans.add((sent.turn.partition, flow.plan_hash))
+        if flow.version:
+            self.cache.put(flow)
+        self._answer(sent, flow, before)
+
+    def _answer(self, sent: InFlight, flow: Flow, before: int) -> None:
+        for posted, answer in sent.answers:
+            self.counters.ignored += not answer.counted
+            self.counters.unknown += answer.unknown
+            posted.succeed(answer)
+        sent.box.refusals = 0
+        self._go_on(sent.box)
+        if flow.version > before:
+            self._tell(flow, before)
+
+    def _go_on(self, box: Mailbox) -> None:
+        if box.waiting:
+            self._make_ready(box)
+        else:
+            self._release(box)
+
+    def _release(self, box: Mailbox) -> None:
+        box.is_busy = False
+        if self._boxes.get(box.flow_id) is box:
+            del self._boxes[box.flow_id]
+        if not self._boxes:
+            self._idle.set()
+
+    def _refused(self, sent: InFlight, reply: Refused) -> None:
+        """Takes in what was missed and decides again, unless this transaction is part of it."""
+        self.counters.refusals += 1
+        turn, flow = sent.turn, sent.decision.draft.base
+        if reply.version < turn.version:
+            self._regressed(sent, reply)
+            return
+        try:
+            missed = self._missed(flow, reply)
+        except (InvariantBroken, UnknownEvent, HistoryLost) as error:
+            self._leave_alone(sent, error)
+            return
+        if missed is None or reply.more:
+            self._spawn(self._read_on(sent, reply))  # the other turns of the call do not wait for it
+        else:
+            self._go_on_from(sent, reply)
+
+    def _missed(self, flow: Flow, reply: Refused) -> Flow | None:
+        """Folds the events that a refusal brought. None for a refused start: it brings the first
+        event alone, which needs its plan, and the log is read."""
+        if flow.version == 0:
+            return None
+        held, *missed = reply.missed
+        if held.version != flow.version or held.tx != flow.last_tx:
+            raise HistoryLost(
+                f'the history of flow "{flow.id}" is not the one that was known at version '
+                f"{flow.version}: the server has lost or forked it"
+            )
+        return evolve(flow, self._logs.record(missed))
+
+    def _go_on_from(self, sent: InFlight, reply: Refused) -> None:
+        """The flow is caught up: either this very transaction had been committed and only its reply
+        was lost, or its commands are decided again."""
+        box, turn, flow = sent.box, sent.turn, sent.decision.draft.base
+        self.cache.put(flow)
+        if turn.events and any(event.tx == turn.tx for event in reply.missed):
+            self.counters.commits += 1
+            self._answer(sent, flow, turn.version)
+            return
+        box.refusals += 1
+        box.put_back(sent.posted)
+        if flow.version > turn.version:
+            self._tell(flow, turn.version)
+        self._retry_later(box)
+
+    def _leave_alone(self, sent: InFlight, error: ArgyllError) -> None:
+        sent.box.put_back(sent.posted)
+        self._quarantine(sent.box, error)
+
+    def _tell(self, flow: Flow, before: int) -> None:
+        for listener in self.listeners:
+            listener(flow, before)
+
+    async def _read_on(self, sent: InFlight, reply: Refused) -> None:
+        """Reads what a refusal did not bring, then goes on."""
+        flow = sent.decision.draft.base
+        delay = BACKOFF_MS
+        while True:
+            try:
+                await self._logs.catch_up([flow])
+            except NamespaceEmptied as error:
+                sent.box.put_back(sent.posted)
+                self._stop(error)
+                return
+            except (InvariantBroken, UnknownEvent, HistoryLost) as error:
+                self._leave_alone(sent, error)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(self._spread(delay) / 1000)
+                delay = min(delay * 2, MAX_BACKOFF_MS)
+            else:
+                self._go_on_from(sent, reply)
+                return
+
+    def _retry_later(self, box: Mailbox) -> None:
+        """Decides again: at once and after a growing, random delay by turns, so that processes that
+        collide on a flow come apart. What is decided after a delay rests on a state as old as the
+        delay; where others commit all the time, only the one at once after it has a chance."""
+        if box.refusals % 2:
+            self._make_ready(box)
+            return
+        limit = min(CONFLICT_DELAY_MS * 2 ** min(box.refusals // 2 - 1, 10), MAX_CONFLICT_DELAY_MS)
+        asyncio.get_running_loop().call_later(self._spread(limit) / 1000, self._make_ready, box)
+
+    def _regressed(self, sent: InFlight, reply: Refused) -> None:
+        """The server knows less than this process. A flow that was deactivated has expired; any other
+        has lost its history and is left alone."""
+        flow = sent.decision.draft.base
+        self.cache.drop(flow.id)
+        sent.box.put_back(sent.posted)
+        if flow.is_deactivated and reply.version == 0:
+            self._go_on(sent.box)
+            return
+        self._quarantine(
+            sent.box,
+            HistoryLost(
+                f'flow "{flow.id}" is at version {reply.version} on the server but was known at '
+                f"{sent.turn.version}: the server has lost history; the flow is left alone"
+            ),
+        )
+
+    def _quarantine(self, box: Mailbox, error: ArgyllError) -> None:
+        """Leaves a flow alone from now on, loudly; nothing of it is acknowledged."""
+        log.error('flow "%s" is left alone: %s', box.flow_id, error, exc_info=error)
+        self.quarantined[box.flow_id] = str(error)
+        self.cache.drop(box.flow_id)
+        for posted in box.waiting:
+            posted.fail(error)
+        box.waiting.clear()
+        self._release(box)
+
+
+def _as_bug(error: Exception) -> ArgyllError:
+    """Deciding never raises but for a bug, whatever it raises."""
+    return error if isinstance(error, ArgyllError) else InvariantBroken(f"deciding failed: {error!r}")
+
+
+def is_same_start(flow: Flow, start: Start) -> bool:
+    """Whether a flow was started with what a start asks for; the plan is not compared, as the
+    catalog may have moved on."""
+    return (
+        flow.plan.goals == start.plan.goals
+        and encode_canonical(flow.init) == encode_canonical(start.init)
+        and flow.labels == start.labels
+        and encode_canonical(flow.metadata) == encode_canonical(start.metadata)
+        and flow.compensate == start.compensate
+        and flow.timeout_ms == start.timeout_ms
+    )

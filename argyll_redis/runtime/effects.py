@@ -1,0 +1,61 @@
+"""The effects that a turn asks for, as operations of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from argyll_redis.core import outbox as o
+from argyll_redis.core.state import FlowStatus
+from argyll_redis.store.codec import encode
+from argyll_redis.store.protocol import (
+    CONTROL,
+    Dispatch,
+    Due,
+    Index,
+    Op,
+    Seal,
+    SetHead,
+    Settle,
+    Unindex,
+    UsePlan,
+    work_stream,
+)
+
+MAX_LISTED_ERROR_CHARS = 1_000
+"""Of a flow's error that lists show; its log has it whole."""
+
+
+def store_ops(effects: Iterable[o.Effect], plan_bytes: Callable[[str], bytes]) -> list[Op]:
+    """Translates effects; `plan_bytes` gives a plan's bytes where the store may not have them."""
+    ops: list[Op] = []
+    for effect in effects:
+        match effect:
+            case o.Release():
+                ops.append(Dispatch(work_stream(effect.queue), effect.payload))
+            case o.Control():
+                ops.append(Dispatch(CONTROL, effect.payload))
+            case o.Timer():
+                ops.append(Due(effect.member, effect.delay_ms))
+            case o.Settled():
+                ops.append(Settle(effect.member))
+            case o.PlanUse():
+                ops.append(UsePlan(effect.hash, plan_bytes(effect.hash)))
+            case o.Status():
+                ops.extend(_tell(effect))
+            case o.Closed():
+                ops.extend((Unindex("open"), Seal()))
+    return ops
+
+
+def _tell(effect: o.Status) -> list[Op]:
+    """Keeps the head and the indexes: what lists show without reading a log."""
+    if effect.status == FlowStatus.ACTIVE:
+        ops: list[Op] = [SetHead("status", str(effect.status)), Index("open")]
+        if effect.labels:
+            ops.append(SetHead("labels", encode(effect.labels).decode()))
+            ops.extend(Index(f"label:{key}={value}") for key, value in sorted(effect.labels.items()))
+        return ops
+    ops = [SetHead("status", str(effect.status)), Index(f"done:{effect.status}")]
+    if effect.error:
+        ops.append(SetHead("error", effect.error[:MAX_LISTED_ERROR_CHARS]))
+    return ops

@@ -1,0 +1,569 @@
+"""An engine: takes released attempts, runs them, and posts what they came to.
+
+The loop decides nothing. A delivered attempt that the flow's state still knows as the current one is
+run; any other is acknowledged. Slots bound what runs at a time: one is reserved before an entry is
+asked for and given back when the call that carries its outcome is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from argyll_redis.core.collect import item_inputs
+from argyll_redis.core.commands import (
+    Abandon,
+    Accepted,
+    Answer,
+    Broken,
+    Command,
+    Lose,
+    Outcome,
+    Report,
+    Succeeded,
+)
+from argyll_redis.core.model import JSON, Attribute, Step, StepType, Token
+from argyll_redis.core.state import Flow, StepStatus, WorkItem, WorkStatus
+from argyll_redis.errors import HistoryLost, InvalidInput, NamespaceEmptied, StoreUnavailable, UnknownEvent
+from argyll_redis.runtime.clock import ServerClock, spread_ms
+from argyll_redis.runtime.committer import Committer
+from argyll_redis.runtime.mailbox import Posted
+from argyll_redis.runtime.payload import read_control, read_work
+from argyll_redis.runtime.work import Hand, InHand, key_of
+from argyll_redis.steps.context import StepContext
+from argyll_redis.steps.job import Handler, Job
+from argyll_redis.store.protocol import (
+    CONTROL,
+    EngineInfo,
+    Entry,
+    Fetch,
+    RenewReply,
+    Store,
+    StreamRef,
+    work_stream,
+)
+
+log = logging.getLogger(__name__)
+
+BLOCK_MS = 2_000
+"""How long a blocked read waits; below every socket timeout."""
+ERROR_DELAY_MS = 1_000
+"""Longest delay after a read that failed."""
+HAND_BACK_DELAY_MS = 1_000
+"""Before work that this engine cannot do is offered again."""
+LEAVE_TRIES = 5
+"""Looks for entries that were delivered while this engine stopped reading."""
+LEAVE_DELAY_MS = 5_000
+"""Before work of a flow that this version cannot read is offered again."""
+EXTRA_STREAMS = 4
+"""Work streams that a commit fetches from beside those it wrote to."""
+OVER = frozenset({"completed", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How an engine works. Times are ms."""
+
+    id: str
+    queues: tuple[str, ...] = ("builtin",)
+    """Those it serves, `builtin` among them."""
+    handlers: tuple[str, ...] = ()
+    """Names of the python functions it has."""
+    concurrency: int = 100
+    lease_ms: int = 10_000
+    grace_ms: int = 30_000
+    """How long a drain waits for running work."""
+    renew_in_thread: bool = True
+    """False only under a virtual clock, where no thread may wait."""
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(self.id, self.queues, self.handlers, self.lease_ms)
+
+
+@dataclass(slots=True)
+class EngineCounters:
+    """What was done so far; for tests, benchmarks and metrics."""
+
+    begun: int = 0
+    acknowledged: int = 0
+    """Entries that were not current any more."""
+    handed_back: int = 0
+    taken_over: int = 0
+    lost: int = 0
+    """Leases that were not this engine's any more while it still worked."""
+    buried: int = 0
+    unhandled: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class Engine:
+    """Runs released attempts of the queues that it serves."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        store: Store,
+        committer: Committer,
+        clock: ServerClock,
+        handlers: Mapping[StepType, Handler],
+        can_do: Callable[[Step], bool],
+        spread: Callable[[float], float] = spread_ms,
+    ) -> None:
+        self.config = config
+        self.counters = EngineCounters()
+        self.hand = Hand()
+        self.by = f"work:{config.id}"
+        self._timer_by = f"timer:{config.id}"
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._handlers = handlers
+        self._can_do = can_do
+        self._spread = spread
+        self._free = config.concurrency
+        self._slot_freed = asyncio.Event()
+        self._is_draining = False
+        self._renewed_ms = clock.monotonic_ms()
+        self._suspects: set[tuple[int, str, str]] = set()
+        self._readers: Mapping[str, int] = {}
+        self._rotation = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -------------------------------------------------------------------- slots
+
+    @property
+    def free_slots(self) -> int:
+        return self._free
+
+    def free_slot(self, held: InHand) -> None:
+        """Gives back the slot of an entry, once."""
+        if held.holds_slot:
+            held.holds_slot = False
+            self._free += 1
+            self._slot_freed.set()
+
+    def reserve(self, partitions: Sequence[int]) -> Fetch | None:
+        """Reserves the free slots for a commit to these partitions, for what it has just released
+        and a few other streams in rotation."""
+        if self._is_draining or self._free <= 0 or not self.lease_is_sure:
+            return None
+        slots, self._free = self._free, 0
+        streams = [self._ref(p, queue) for p in partitions for queue in self.config.queues]
+        streams += [ref for ref in self._rotated(EXTRA_STREAMS) if ref not in streams]
+        return Fetch(self.config.id, slots, streams, control=0)
+
+    def deliver(self, entries: Sequence[Entry], fetch: Fetch) -> None:
+        """Takes what a call has fetched and gives back the rest of its reservation."""
+        self._free += fetch.slots
+        for entry in entries:
+            self.take(entry)
+        if self._free > 0:
+            self._slot_freed.set()
+
+    def _ref(self, partition: int, queue: str) -> StreamRef:
+        stream = work_stream(queue)
+        readers = max(1, self._readers.get(queue, 1))
+        return StreamRef(partition, stream, readers, self.hand.count(partition, stream))
+
+    def _rotated(self, limit: int) -> list[StreamRef]:
+        """Work streams of all partitions, a rotating part of them first."""
+        every = [self._ref(p, queue) for p in range(self._store.partitions) for queue in self.config.queues]
+        self._rotation = (self._rotation + limit) % len(every)
+        return (every[self._rotation :] + every[: self._rotation])[:limit]
+
+    # ----------------------------------------------------------------- delivery
+
+    @property
+    def lease_is_sure(self) -> bool:
+        """Whether the last renewal is recent enough to begin work: what is begun without a lease
+        may be running elsewhere."""
+        return self._clock.monotonic_ms() - self._renewed_ms < self.config.lease_ms
+
+    def take(self, entry: Entry) -> None:
+        """Takes a delivered entry in hand. One that nobody can read is moved to `dead`."""
+        if entry in self.hand:
+            return
+        try:
+            if entry.stream == CONTROL:
+                self._take_control(entry)
+            else:
+                self._take_work(entry)
+        except InvalidInput as error:
+            self._bury(entry, str(error))
+
+    def _take_control(self, entry: Entry) -> None:
+        flow_id, command = read_control(entry, self._timer_by)
+        held = InHand(entry, flow_id)
+        self.hand.take(held)
+        self._say(held, command)
+
+    def _take_work(self, entry: Entry) -> None:
+        reference = read_work(entry)
+        held = InHand(entry, reference.flow_id, reference)
+        self._free -= 1
+        self.hand.take(held)
+        flow = self._committer.cache.get(reference.flow_id)
+        if flow is not None and flow.version >= reference.version:
+            self.begin(held, flow)
+        else:
+            self._committer.post(reference.flow_id, Arrival(self, held))
+
+    def take_over(self, entry: Entry) -> None:
+        """Deals with an entry whose engine is lost: work only after a commit that says so."""
+        if entry in self.hand:
+            return
+        self.counters.taken_over += 1
+        if entry.stream == CONTROL:
+            self.take(entry)
+            return
+        try:
+            reference = read_work(entry)
+        except InvalidInput as error:
+            self._bury(entry, str(error))
+            return
+        held = InHand(entry, reference.flow_id)
+        self.hand.take(held)
+        self._say(held, Lose(self.by, reference.token, reference.attempt))
+
+    def begin(self, held: InHand, flow: Flow) -> None:
+        """Runs an attempt that is still the current one; anything else is settled without a call."""
+        assert held.work is not None
+        if held.entry not in self.hand:
+            return  # its lease was lost while the flow was read
+        if 0 < flow.version < held.work.version:
+            missing = f'version {held.work.version} of flow "{flow.id}" is gone: the server has lost history'
+            self.leave(held, HistoryLost(missing))
+            return
+        item = _current_item(flow, held.work.token, held.work.attempt)
+        if item is None:
+            self.counters.acknowledged += 1
+            self._settle(held, None)
+            return
+        run = flow.steps[item.step]
+        if flow.is_over or run.status is not StepStatus.ACTIVE:
+            self._settle(held, Abandon(self.by, item.token, item.attempt))
+            return
+        step = flow.plan.steps[item.step]
+        if self._is_draining or not self._can_do(step):
+            self._hand_back(held, step)
+        elif not self.lease_is_sure:
+            self._forget(held)
+        else:
+            self._begin(held, flow, step, item)
+
+    def _settle(self, held: InHand, command: Abandon | None) -> None:
+        """Acknowledges an entry that is not run, with what is to be said of it."""
+        self.free_slot(held)
+        self._say(held, command)
+
+    def _say(self, held: InHand, command: Command | None) -> None:
+        """Posts what is said of an entry; the turn that carries it acknowledges the entry."""
+        held.is_reported = True
+        self._committer.post(held.flow_id, Settling(self, held, command))
+
+    def _forget(self, held: InHand) -> None:
+        """Leaves an entry to whoever takes it over; it is still pending and not named any more."""
+        self.hand.drop(held)
+        self.free_slot(held)
+
+    def _hand_back(self, held: InHand, step: Step) -> None:
+        """Gives an attempt back uncounted: at once when this engine drains, later when it has no
+        function for it."""
+        self.counters.handed_back += 1
+        delay_ms = 0 if self._is_draining else HAND_BACK_DELAY_MS
+        if delay_ms:
+            name = step.python.handler if step.python else step.id
+            if not self.counters.unhandled.get(name):
+                log.warning('no function "%s" here: its work is handed back', name)
+            self.counters.unhandled[name] = self.counters.unhandled.get(name, 0) + 1
+        self._spawn(self._release(held, delay_ms))
+
+    async def _release(self, held: InHand, delay_ms: int) -> None:
+        try:
+            await self._store.release(self.config.id, [held.entry], delay_ms)
+        except StoreUnavailable as error:
+            log.warning("an entry is not handed back and will be taken over: %s", error)
+        finally:
+            self._forget(held)
+
+    def leave(self, held: InHand, error: BaseException) -> None:
+        """Leaves an entry of a flow that this process must not touch: to other engines when they may
+        know better, to `dead` when nobody may."""
+        if isinstance(error, UnknownEvent):
+            self.free_slot(held)
+            self._spawn(self._release(held, LEAVE_DELAY_MS))
+        elif isinstance(error, StoreUnavailable) and not isinstance(error, HistoryLost):
+            self._forget(held)
+        else:
+            self._forget(held)
+            self._bury(held.entry, str(error))
+
+    def _bury(self, entry: Entry, reason: str) -> None:
+        self.counters.buried += 1
+        log.error("an entry that nobody can read goes to dead: %s", reason)
+        self._spawn(self._store.bury(entry, reason))
+
+    # ---------------------------------------------------------------------- run
+
+    def _begin(self, held: InHand, flow: Flow, step: Step, item: WorkItem) -> None:
+        self.counters.begun += 1
+        timeout_ms = step.work.timeout_ms
+        held.context = StepContext(
+            flow_id=flow.id,
+            step_id=step.id,
+            token=item.token,
+            attempt=item.attempt,
+            deadline=self._clock.now_ms() + timeout_ms if timeout_ms else None,
+        )
+        inputs = item_inputs(step, flow.steps[step.id].inputs, item.index)
+        for meta in step.metas:
+            value = _meta(meta, flow, item)
+            if value is not None:
+                inputs[meta.inner] = value
+        job = Job(flow.id, step, item.token, item.attempt, inputs, held.context)
+        held.task = asyncio.get_running_loop().create_task(self._run(held, job))
+
+    async def _run(self, held: InHand, job: Job) -> None:
+        started_ms = self._clock.monotonic_ms()
+        try:
+            outcome = await self._handlers[job.step.type](job)
+        except asyncio.CancelledError:
+            self._forget(held)
+            raise
+        except Exception as error:
+            log.exception("the handler of step %s is broken", job.step.id)
+            outcome = Broken(f"the handler is broken: {type(error).__name__}: {error}")
+        self._report(held, job, outcome, self._clock.monotonic_ms() - started_ms)
+
+    def _report(self, held: InHand, job: Job, outcome: Outcome, ran_ms: int) -> None:
+        if isinstance(outcome, Succeeded):
+            outcome = outcome._replace(ran_ms=ran_ms)
+        elif isinstance(outcome, Accepted):
+            outcome = outcome._replace(elapsed_ms=ran_ms)
+        assert held.work is not None
+        self._say(held, Report(self.by, job.token, outcome, job.attempt, held.work.version))
+
+    # ------------------------------------------------------------------ renewal
+
+    def renewed(self, reply: RenewReply, asked_ms: int) -> None:
+        """Takes in what a renewal said: leases that are lost, flows that are over, and entries that
+        were delivered without this engine knowing."""
+        self._renewed_ms = asked_ms
+        for lease in reply.lost:
+            held = self.hand.find(lease)
+            if held is not None and not held.is_reported:
+                self._lose(held)
+        for held in self.hand.all():
+            if held.context is not None and reply.statuses.get(held.flow_id) in OVER:
+                held.context.cancel()
+        self._look_at_unnamed(reply.unnamed)
+
+    def _lose(self, held: InHand) -> None:
+        """Stops work whose lease is lost: another engine is about to do it again, or has."""
+        self.counters.lost += 1
+        log.warning("the lease of entry %s of flow %s is lost", held.entry.id, held.flow_id)
+        if held.task is None:
+            self._forget(held)
+            return
+        if held.context is not None:
+            held.context.cancel()
+        held.task.cancel()
+
+    def _look_at_unnamed(self, unnamed: Sequence[Entry]) -> None:
+        """Begins entries whose delivery was lost, once they were unknown at two renewals in a row:
+        at one alone their delivery may still be on its way."""
+        unknown = [entry for entry in unnamed if entry not in self.hand]
+        for entry in unknown:
+            if key_of(entry) in self._suspects:
+                self.take(entry)
+        self._suspects = {key_of(entry) for entry in unknown}
+
+    def meet(self, engines: Sequence[EngineInfo]) -> None:
+        """Learns which engines are alive, so that what waits is shared among them."""
+        readers: dict[str, int] = {}
+        for engine in engines:
+            for queue in engine.queues:
+                readers[queue] = readers.get(queue, 0) + 1
+        self._readers = readers
+
+    # -------------------------------------------------------------------- loops
+
+    async def read_work(self) -> None:
+        """Takes work while there are slots: fetches what waits; when nothing does, waits for it.
+
+        The wait names all streams but reserves one slot: it comes back with the first entry that is
+        added, and the rare entry too many is handed back.
+        """
+        while not self._is_draining:
+            if self._free <= 0 or not self.lease_is_sure:
+                self._slot_freed.clear()
+                await self._wait_for_slot()
+                continue
+            try:
+                if not await self._fetch_waiting():
+                    await self._wait_for_work()
+            except NamespaceEmptied:
+                raise
+            except StoreUnavailable as error:
+                log.warning("reading work failed: %s", error)
+                await asyncio.sleep(self._spread(ERROR_DELAY_MS) / 1000)
+
+    async def _wait_for_slot(self) -> None:
+        try:
+            async with asyncio.timeout(BLOCK_MS / 1000):
+                await self._slot_freed.wait()
+        except TimeoutError:
+            pass
+
+    async def _fetch_waiting(self) -> bool:
+        slots, self._free = self._free, 0
+        streams = self._rotated(self._store.partitions * len(self.config.queues))
+        fetch = Fetch(self.config.id, slots, streams, control=0)
+        entries: Sequence[Entry] = ()
+        try:
+            entries = await self._store.fetch(fetch)
+        finally:
+            self.deliver(entries, fetch)
+        return bool(entries)
+
+    async def _wait_for_work(self) -> None:
+        if self._free <= 0:
+            return
+        self._free -= 1
+        streams = [(ref.partition, ref.stream) for ref in self._rotated(10**6)]
+        entries: Sequence[Entry] = ()
+        try:
+            entries = await self._store.block(self.config.id, streams, BLOCK_MS)
+        finally:
+            self._free += 1
+            for entry in entries:
+                self._take_or_return(entry)
+
+    def _take_or_return(self, entry: Entry) -> None:
+        if self._free > 0:
+            self.take(entry)
+            return
+        held = InHand(entry, entry.payload.partition(" ")[0])
+        self.hand.take(held)
+        self._spawn(self._release(held, 0))
+
+    async def read_control(self) -> None:
+        """Takes what an engine should look at, whatever its queues and slots."""
+        streams = [(partition, CONTROL) for partition in range(self._store.partitions)]
+        while not self._is_draining:
+            try:
+                entries = await self._store.block(self.config.id, streams, BLOCK_MS)
+            except NamespaceEmptied:
+                raise
+            except StoreUnavailable as error:
+                log.warning("reading control failed: %s", error)
+                await asyncio.sleep(self._spread(ERROR_DELAY_MS) / 1000)
+            else:
+                for entry in entries:
+                    self.take(entry)
+
+    async def drain(self) -> None:
+        """Takes nothing new, hands back what is not begun, and waits for what runs, up to the grace."""
+        self._is_draining = True
+        self._slot_freed.set()
+        running = [held.task for held in self.hand.all() if held.task and not held.task.done()]
+        if running:
+            _, late = await asyncio.wait(running, timeout=self.config.grace_ms / 1000)
+            for task in late:
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.config.grace_ms / 1000)
+
+    async def leave_group(self, streams: Sequence[tuple[int, str]]) -> None:
+        """Hands back what was delivered to a read that was cancelled, and leaves the consumer groups."""
+        for _ in range(LEAVE_TRIES):
+            leases = self.hand.leases()
+            unnamed = self._store.renew(self.config.id, leases, streams).unnamed
+            if unnamed:
+                await self._store.release(self.config.id, unnamed)
+            if await self._store.retire(self.config.id):
+                return
+
+    def abort(self) -> None:
+        """Stops everything at once, as if the process had died."""
+        self._is_draining = True
+        for held in self.hand.all():
+            if held.task is not None:
+                held.task.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class Arrival(Posted):
+    """An entry whose flow this process does not know well enough: it is begun once the flow is read."""
+
+    __slots__ = ("engine", "held")
+
+    def __init__(self, engine: Engine, held: InHand) -> None:
+        super().__init__(None)
+        self.engine = engine
+        self.held = held
+
+    @property
+    def needs_version(self) -> int:
+        return self.held.work.version if self.held.work else 0
+
+    def arrive(self, flow: Flow) -> bool:
+        self.engine.begin(self.held, flow)
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        self.engine.leave(self.held, error)
+
+
+class Settling(Posted):
+    """What is said of an entry in hand, in the turn that acknowledges it."""
+
+    __slots__ = ("engine", "held")
+
+    def __init__(self, engine: Engine, held: InHand, command: Command | None) -> None:
+        super().__init__(command, held.entry)
+        self.engine = engine
+        self.held = held
+
+    def sent(self) -> None:
+        self.engine.free_slot(self.held)
+
+    def succeed(self, answer: Answer) -> None:
+        self.engine.hand.drop(self.held)
+
+    def fail(self, error: BaseException) -> None:
+        self.engine.leave(self.held, error)
+
+
+def _current_item(flow: Flow, token: str, attempt: int) -> WorkItem | None:
+    """The item of a token, when the attempt is the current one and its call is still to be made."""
+    found = flow.find(Token(token))
+    item = flow.item(*found) if found else None
+    if item is None or item.status is not WorkStatus.ACTIVE or item.attempt != attempt or item.is_accepted:
+        return None
+    return item
+
+
+def _meta(meta: Attribute, flow: Flow, item: WorkItem) -> JSON:
+    """What a meta input is filled with; None leaves it out."""
+    match meta.key:
+        case "flow_id":
+            return flow.id
+        case "step_id":
+            return item.step
+        case "receipt_token":
+            return item.token
+        case "attempt":
+            return item.attempt
+        case key:
+            return flow.metadata.get(key or "")

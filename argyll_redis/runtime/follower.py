@@ -1,0 +1,134 @@
+"""Following flows: the feed says that a flow went on, whoever committed it.
+
+One blocking read serves everybody in this process who follows anything. The feed is a hint: where
+entries may have been trimmed before they were read, every follower of the partition looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from argyll_redis.core.state import Flow
+from argyll_redis.errors import NamespaceEmptied, StoreUnavailable
+from argyll_redis.runtime.clock import spread_ms
+from argyll_redis.store.protocol import FeedEntry, Store, partition_of
+
+log = logging.getLogger(__name__)
+
+BLOCK_MS = 2_000
+ERROR_DELAY_MS = 1_000
+
+
+class Following:
+    """One who follows one flow. `changed` is set whenever the flow may have gone on."""
+
+    def __init__(self, follower: Follower, flow_id: str) -> None:
+        self.flow_id = flow_id
+        self.status = ""
+        """The newest status that the feed has told; empty when it has told none."""
+        self._changed = asyncio.Event()
+        self._follower = follower
+        self.error: BaseException | None = None
+
+    def hear(self, status: str) -> None:
+        self.status = status or self.status
+        self._changed.set()
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Waits for the next change after the last wait."""
+        await self._changed.wait()
+        self._changed.clear()
+        if self.error is not None:
+            raise self.error
+
+    async def __aenter__(self) -> Following:
+        await self._follower.add(self)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._follower.remove(self)
+
+
+class Follower:
+    """Reads the feeds while anybody follows."""
+
+    def __init__(self, store: Store, spread: Callable[[float], float] = spread_ms) -> None:
+        self._store = store
+        self._spread = spread
+        self._following: dict[str, set[Following]] = {}
+        self._cursors: dict[int, str] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def follow(self, flow_id: str) -> Following:
+        """To be entered (`async with`); from then on no change is missed."""
+        return Following(self, flow_id)
+
+    async def add(self, following: Following) -> None:
+        self._following.setdefault(following.flow_id, set()).add(following)
+        if self._task is None or self._task.done():
+            await self._begin()
+
+    def remove(self, following: Following) -> None:
+        others = self._following.get(following.flow_id, set())
+        others.discard(following)
+        if not others:
+            self._following.pop(following.flow_id, None)
+
+    def committed(self, flow: Flow, before: int) -> None:
+        """Hears of a commit of this process; the feed will tell of it again."""
+        for following in self._following.get(flow.id, ()):
+            following.hear(flow.status if flow.is_over else "")
+
+    async def _begin(self) -> None:
+        """Finds out where the feeds are, so that whatever comes after is seen, and starts reading."""
+        start = dict.fromkeys(range(self._store.partitions), "$")
+        reply = await self._store.feed(start, 0)
+        self._cursors = dict(reply.cursors)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            while self._following:
+                try:
+                    reply = await self._store.feed(self._cursors, BLOCK_MS)
+                except NamespaceEmptied:
+                    raise
+                except StoreUnavailable as error:
+                    log.warning("following failed: %s", error)
+                    await asyncio.sleep(self._spread(ERROR_DELAY_MS) / 1000)
+                    self._look_again(range(self._store.partitions))
+                    continue
+                self._cursors.update(reply.cursors)
+                for entry in reply.entries:
+                    self._tell(entry)
+                self._look_again(reply.gaps)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            for following in [one for group in self._following.values() for one in group]:
+                following.fail(error)
+
+    def _tell(self, entry: FeedEntry) -> None:
+        for following in self._following.get(entry.flow, ()):
+            following.hear(entry.status)
+
+    def _look_again(self, partitions: range | frozenset[int]) -> None:
+        if not partitions:
+            return
+        for flow_id, group in self._following.items():
+            if partition_of(flow_id, self._store.partitions) in partitions:
+                for following in group:
+                    following.hear("look")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None

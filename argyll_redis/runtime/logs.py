@@ -1,0 +1,143 @@
+"""Flows from their logs: stored events become recorded ones, and are folded.
+
+Plans are parsed once and shared by all flows that have them. A flow whose log holds something that
+this version does not know raises `UnknownEvent` and is left alone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from argyll_redis.core.decide import evolve
+from argyll_redis.core.events import Recorded, parse_event
+from argyll_redis.core.model import Plan
+from argyll_redis.core.plan import plan_from_json, plan_to_json
+from argyll_redis.core.state import Flow
+from argyll_redis.errors import HistoryLost, InvariantBroken, UnknownEvent
+from argyll_redis.store.codec import decode, encode
+from argyll_redis.store.protocol import Store, StoredEvent, partition_of
+
+PAGE_EVENTS = 500
+"""Events read from one log at a time."""
+PLANS = 256
+"""Parsed plans kept at a time."""
+
+
+class PlanBook:
+    """Plans by the hash of their bytes, parsed once and shared."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[str, tuple[Plan, bytes]] = OrderedDict()
+
+    def get(self, hash: str) -> Plan | None:
+        found = self._plans.get(hash)
+        if found is None:
+            return None
+        self._plans.move_to_end(hash)
+        return found[0]
+
+    def bytes_of(self, hash: str) -> bytes:
+        """The bytes of a plan that is in the book; empty when it is not."""
+        found = self._plans.get(hash)
+        return found[1] if found else b""
+
+    def add(self, plan: Plan) -> str:
+        """Takes a plan that was just made; gives its hash."""
+        return self._keep(plan, encode(plan_to_json(plan)))
+
+    def parse(self, hash: str, stored: bytes) -> Plan:
+        """Takes a plan that a store holds. Raises `HistoryLost` when its bytes are not its own."""
+        if hash_of(stored) != hash:
+            raise HistoryLost(f"plan {hash} does not have the bytes that its name stands for")
+        plan = plan_from_json(decode(stored))
+        self._keep(plan, stored)
+        return plan
+
+    def _keep(self, plan: Plan, stored: bytes) -> str:
+        hash = hash_of(stored)
+        self._plans[hash] = (plan, stored)
+        while len(self._plans) > PLANS:
+            self._plans.popitem(last=False)
+        return hash
+
+
+def hash_of(stored: bytes) -> str:
+    """The name of a plan: 128 bits of its bytes."""
+    return blake2b(stored, digest_size=16).hexdigest()
+
+
+class Logs:
+    """Reads and folds the logs of a namespace."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.plans = PlanBook()
+
+    async def catch_up(self, flows: Iterable[Flow]) -> None:
+        """Folds into each flow what its log holds beyond it: one read for all, more only for logs
+        longer than a page. A flow that does not exist stays at version 0."""
+        behind = list(flows)
+        while behind:
+            pages = await self._store.load([(flow.id, flow.version, PAGE_EVENTS) for flow in behind])
+            await self._fetch_plans(zip(behind, pages, strict=True))
+            for flow, page in zip(behind, pages, strict=True):
+                evolve(flow, self.record(page))
+            behind = [flow for flow, page in zip(behind, pages, strict=True) if len(page) == PAGE_EVENTS]
+
+    async def read(self, flow_id: str) -> Flow:
+        """Folds a log from its beginning. A flow that does not exist is at version 0."""
+        flow = Flow(flow_id)
+        await self.catch_up([flow])
+        return flow
+
+    def fold_prefix(self, flow_id: str, events: Sequence[Recorded]) -> Flow:
+        """Folds the beginning of a log that was read already."""
+        return evolve(Flow(flow_id), events)
+
+    async def events(self, flow_id: str, after: int = 0, limit: int = PAGE_EVENTS) -> list[Recorded]:
+        """Reads a page of a log."""
+        [page] = await self._store.load([(flow_id, after, limit)])
+        await self._fetch_plans([(Flow(flow_id), page)])
+        return self.record(page)
+
+    def record(self, stored: Sequence[StoredEvent]) -> list[Recorded]:
+        """Makes events of what a log holds; the plans they name are in the book already."""
+        return [self._record_one(each) for each in stored]
+
+    def _record_one(self, stored: StoredEvent) -> Recorded:
+        data = decode(stored.data)
+        if not isinstance(data, dict):
+            raise UnknownEvent(f"event {stored.version} holds no object")
+        plan = None
+        if stored.type == "flow_started":
+            plan = self.plans.get(data["plan"])
+            if plan is None:
+                raise InvariantBroken(f"plan {data['plan']} was not read before its flow")
+        return Recorded(
+            stored.version,
+            stored.at,
+            stored.cause,
+            stored.by,
+            stored.tx,
+            stored.place,
+            stored.count,
+            parse_event(stored.type, data, plan=plan),
+        )
+
+    async def _fetch_plans(self, read: Iterable[tuple[Flow, Sequence[StoredEvent]]]) -> None:
+        """Reads the plans that starts among the events name and the book does not have."""
+        missing: dict[str, int] = {}
+        for flow, page in read:
+            if page and page[0].type == "flow_started":
+                hash = decode(page[0].data)["plan"]
+                if self.plans.get(hash) is None:
+                    missing[hash] = partition_of(flow.id, self._store.partitions)
+        if not missing:
+            return
+        found = await self._store.plans([(partition, hash) for hash, partition in missing.items()])
+        for hash, stored in zip(missing, found, strict=True):
+            if stored is None:
+                raise HistoryLost(f"plan {hash} is gone while a flow has it")
+            self.plans.parse(hash, stored)

@@ -1,0 +1,155 @@
+"""What every process that works with a namespace has: a store, logs, a committer, a catalog, a follower.
+
+A node alone starts flows, completes work and reads; with an engine beside it, it also runs work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from argyll_redis.core.model import Step, StepType
+from argyll_redis.core.state import Flow
+from argyll_redis.runtime.catalogs import CatalogBook
+from argyll_redis.runtime.clock import ServerClock, monotonic_ms, spread_ms
+from argyll_redis.runtime.committer import Committer
+from argyll_redis.runtime.engine import Engine, EngineConfig
+from argyll_redis.runtime.follower import Follower
+from argyll_redis.runtime.keeper import Keeper, Renewer
+from argyll_redis.runtime.logs import Logs
+from argyll_redis.scripting import Evaluator
+from argyll_redis.steps.job import Handler
+from argyll_redis.store.protocol import Store
+
+
+class Node:
+    """The parts of one process, wired together."""
+
+    def __init__(
+        self,
+        store: Store,
+        client_id: str,
+        *,
+        monotonic: Callable[[], int] = monotonic_ms,
+        spread: Callable[[float], float] = spread_ms,
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        self.store = store
+        self.client_id = client_id
+        self.clock = ServerClock(monotonic)
+        self.evaluator = evaluator or Evaluator()
+        self.logs = Logs(store)
+        self.catalog = CatalogBook(store, client_id, spread)
+        self.follower = Follower(store, spread)
+        self.committer = Committer(
+            store,
+            self.logs,
+            client_id=client_id,
+            clock=self.clock,
+            evaluate=self.evaluator,
+            spread=spread,
+        )
+        self.committer.listeners.append(self.follower.committed)
+        self._spread = spread
+
+    async def open(self) -> None:
+        """Connects, creates the namespace at first use, and learns the server's time."""
+        await self.store.open()
+        self.clock.read(await self.store.now_ms())
+
+    async def close(self) -> None:
+        """Commits what was posted and disconnects."""
+        await self.committer.close()
+        await self.follower.close()
+        await self.store.close()
+
+    async def load(self, flow_id: str) -> Flow:
+        """The newest state of a flow, on a fold of its own. Version 0 when it does not exist."""
+        return await self.logs.read(flow_id)
+
+    async def run_engine(
+        self,
+        config: EngineConfig,
+        handlers: Mapping[StepType, Handler],
+        *,
+        can_do: Callable[[Step], bool],
+        until: Callable[[], Awaitable[None]],
+        on_ready: Callable[[Engine, Keeper], None] | None = None,
+    ) -> None:
+        """Is an engine until `until` returns, then drains.
+
+        Raises what made it stop: `NamespaceEmptied` when the server was emptied, for one.
+        """
+        await self.store.add_queues(config.queues)
+        engine = Engine(
+            config,
+            store=self.store,
+            committer=self.committer,
+            clock=self.clock,
+            handlers=handlers,
+            can_do=can_do,
+            spread=self._spread,
+        )
+        keeper = Keeper(
+            engine,
+            store=self.store,
+            committer=self.committer,
+            logs=self.logs,
+            clock=self.clock,
+            evaluate=self.evaluator,
+            spread=self._spread,
+        )
+        renewer = Renewer(engine, self.store, self.clock)
+        self.committer.fetcher = engine
+        self.committer.on_due = keeper.wake_at
+        if on_ready is not None:
+            on_ready(engine, keeper)
+        await _serve(self, engine, keeper, renewer, until)
+
+
+async def _serve(
+    node: Node, engine: Engine, keeper: Keeper, renewer: Renewer, until: Callable[[], Awaitable[None]]
+) -> None:
+    """Runs the loops of an engine; whichever of them fails stops it."""
+    loop = asyncio.get_running_loop()
+    readers = [loop.create_task(engine.read_work()), loop.create_task(engine.read_control())]
+    keeping = [loop.create_task(keeper.run()), loop.create_task(renewer.run())]
+    stopping = loop.create_task(_until_stopped(node, until))
+    everything = [*readers, *keeping, stopping]
+    try:
+        await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done() and not stopping.exception():
+            for task in readers:
+                task.cancel()
+            await asyncio.wait(readers)
+            await engine.drain()
+            await node.committer.close()
+            await engine.leave_group(renewer.streams)
+    except asyncio.CancelledError:
+        engine.abort()
+        raise
+    finally:
+        node.committer.fetcher = None
+        node.committer.on_due = None
+        engine.abort()
+        keeper.stop()
+        for task in everything:
+            task.cancel()
+        results = await asyncio.gather(*everything, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            raise result
+
+
+async def _until_stopped(node: Node, until: Callable[[], Awaitable[None]]) -> None:
+    """Waits for the end that was asked for, or for the committer to give up."""
+    asked = asyncio.ensure_future(until())
+    gave_up = asyncio.ensure_future(node.committer.gave_up.wait())
+    try:
+        await asyncio.wait([asked, gave_up], return_when=asyncio.FIRST_COMPLETED)
+        if node.committer.fatal is not None:
+            raise node.committer.fatal
+        await asked
+    finally:
+        for task in (asked, gave_up):
+            task.cancel()

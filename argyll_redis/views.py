@@ -1,0 +1,145 @@
+"""What the outside sees: flows, events and plans as plain JSON, in the shapes of the HTTP API.
+
+Everything is shown in full: what the log holds by reference is looked up. The seed, from which tokens
+derive, is never shown. Times are RFC 3339 in UTC; what is not set is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from argyll_redis.core.catalog import Catalog, CatalogEvent
+from argyll_redis.core.collect import item_inputs, provided_outputs
+from argyll_redis.core.events import Recorded
+from argyll_redis.core.model import JSON, StepId
+from argyll_redis.core.plan import plan_to_json
+from argyll_redis.core.state import Draft, Flow, StepRun, StepStatus, WorkItem, WorkStatus, token_of
+from argyll_redis.core.step_json import step_to_json
+
+
+def rfc3339(ms: int) -> str | None:
+    """A unix time in ms as text; None for 0, which stands for unset."""
+    if not ms:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _set_only(shape: dict[str, JSON]) -> dict[str, JSON]:
+    return {name: value for name, value in shape.items() if value is not None}
+
+
+def flow_state(flow: Flow) -> dict[str, JSON]:
+    """A flow at its version."""
+    return _set_only(
+        {
+            "id": flow.id,
+            "status": str(flow.status),
+            "created_at": rfc3339(flow.at_of(1)),
+            "completed_at": rfc3339(flow.at_of(flow.ended_version)),
+            "deactivated_at": rfc3339(flow.at_of(flow.deactivated_version)),
+            "last_updated": rfc3339(flow.at_of(flow.version)),
+            "plan": plan_to_json(flow.plan),
+            "metadata": dict(flow.metadata),
+            "labels": dict(flow.labels),
+            "attributes": _attributes(flow),
+            "executions": {id: _execution(flow, run) for id, run in flow.steps.items()},
+            "error": flow.error,
+        }
+    )
+
+
+def _attributes(flow: Flow) -> dict[str, JSON]:
+    return {
+        name: [
+            _set_only(
+                {"value": value.value, "step": value.step, "set_at": rfc3339(flow.at_of(value.version))}
+            )
+            for value in values
+        ]
+        for name, values in sorted(flow.attributes.items())
+    }
+
+
+def _execution(flow: Flow, run: StepRun) -> dict[str, JSON]:
+    started, ended = flow.at_of(run.started_version), flow.at_of(run.ended_version)
+    has_outputs = run.status is StepStatus.COMPLETED
+    return _set_only(
+        {
+            "status": str(run.status),
+            "started_at": rfc3339(started),
+            "completed_at": rfc3339(ended),
+            "inputs": dict(run.inputs) if run.started_version or run.inputs else None,
+            "outputs": _outputs(flow, run.id) if has_outputs else None,
+            "error": run.error,
+            "duration": ended - started if started and ended else None,
+            "unsatisfied": list(run.unsatisfied) or None,
+            "work_items": _work_items(flow, run),
+        }
+    )
+
+
+def _outputs(flow: Flow, step: StepId) -> dict[str, JSON]:
+    return {
+        name: next((v.value for v in flow.values(name) if v.step == step), None)
+        for name in provided_outputs(flow, step)
+    }
+
+
+def _work_items(flow: Flow, run: StepRun) -> dict[str, JSON]:
+    return {
+        token: _work_item(flow, run, run.items.get(index) or WorkItem(run.id, index, token))
+        for index in range(run.size)
+        for token in [token_of(flow.seed, run.id, index)]
+    }
+
+
+def _work_item(flow: Flow, run: StepRun, item: WorkItem) -> dict[str, JSON]:
+    step = flow.plan.steps[run.id]
+    inputs = item_inputs(step, run.inputs, item.index)
+    own = {
+        attribute.inner: inputs[attribute.inner] for attribute in step.for_each if attribute.inner in inputs
+    }
+    next_ms = flow.at_of(item.due_version) + item.due_delay_ms if item.is_waiting else 0
+    is_over = item.status in (WorkStatus.SUCCEEDED, WorkStatus.FAILED, WorkStatus.SKIPPED)
+    return _set_only(
+        {
+            "status": str(item.status),
+            "started_at": rfc3339(flow.at_of(item.first_version)),
+            "completed_at": rfc3339(flow.at_of(item.ended_version)) if is_over else None,
+            "inputs": own,
+            "outputs": dict(item.outputs) if item.outputs is not None else None,
+            "error": item.error if item.status is not WorkStatus.SUCCEEDED else None,
+            "retry_count": item.retries,
+            "next_retry_at": rfc3339(next_ms),
+        }
+    )
+
+
+def show_events(flow: Flow, events: Iterable[Recorded]) -> Iterator[dict[str, JSON]]:
+    """Folds events into a flow and shows each in full on the state that it left."""
+    for recorded in events:
+        draft = Draft(flow)
+        draft.version = recorded.version
+        recorded.event.apply(draft, recorded.version)
+        yield {
+            "id": f"{recorded.version}-0",
+            "type": recorded.event.type,
+            "at": recorded.at,
+            "cause": recorded.cause,
+            "by": recorded.by,
+            "data": recorded.event.expand(draft),
+        }
+        draft.merge(first=recorded.version, at=recorded.at, tx=recorded.tx)
+
+
+def catalog_state(catalog: Catalog) -> dict[str, JSON]:
+    """The registered steps, in id order."""
+    steps = {id: step_to_json(catalog.step(id)) for id in sorted(catalog.steps)}
+    return _set_only(
+        {"steps": steps, "version": catalog.version, "last_updated": rfc3339(catalog.last_updated_at)}
+    )
+
+
+def catalog_event_shape(version: int, at: int, by: str, event: CatalogEvent) -> dict[str, JSON]:
+    return {"id": f"{version}-0", "type": event.type, "at": at, "cause": 0, "by": by, "data": event.data()}

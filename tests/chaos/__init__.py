@@ -1,0 +1,1 @@
+"""Real processes under faults: engines that are killed while flows of many shapes run."""

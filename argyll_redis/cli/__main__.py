@@ -1,0 +1,5 @@
+"""`python -m argyll_redis.cli` is `argyll`."""
+
+from argyll_redis.cli.entry import main
+
+main()

@@ -1,0 +1,239 @@
+"""`argyll engine`: a production engine process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from argyll_redis import __version__
+from argyll_redis.cli.answers import print_json_line
+from argyll_redis.cli.opened import run_async, shown_url
+from argyll_redis.cli.options import Asked, common
+from argyll_redis.cli.texts import counted, duration, listed
+from argyll_redis.errors import InvalidInput, Problem
+
+if TYPE_CHECKING:
+    from argyll_redis.app import Argyll
+    from argyll_redis.runtime.engine import Engine
+
+BUILTIN = "builtin"
+"""The queue that every engine serves."""
+
+
+def _setting(name: str, help: str, *, default: object = None, metavar: str | None = "N", **how: Any) -> Any:
+    """An option that is a variable as well: `--lease-ms` is `ARGYLL_LEASE_MS`."""
+    return click.option(
+        name,
+        metavar=metavar,
+        envvar="ARGYLL_" + name.removeprefix("--").replace("-", "_").upper(),
+        show_envvar=True,
+        show_default=str(default) if default is not None else False,
+        help=help,
+        **how,
+    )
+
+
+@click.command(short_help="Run an engine: take work, run it, keep flows going.")
+@_setting("--app", "The app whose python steps it runs: app in shop.py is shop:app.", metavar="MODULE:NAME")
+@_setting("--concurrency", "Work items that run at a time.", default=100, type=int)
+@_setting(
+    "--queue",
+    "A queue to serve beside builtin; can be given more than once, in the variable with blanks between.",
+    default="those of the app's steps",
+    metavar="NAME",
+    multiple=True,
+)
+@_setting(
+    "--lease-ms", "Work of an engine that is silent for so long is taken over.", default=10_000, type=int
+)
+@_setting(
+    "--linger-ms",
+    "How long an outcome from outside is waited for after the flow's own.",
+    default=3_600_000,
+    type=int,
+)
+@_setting(
+    "--grace-ms", "How long running work may take to end when the engine stops.", default=30_000, type=int
+)
+@_setting("--max-retries", "Retries of steps that do not say; -1 is without end.", default=10, type=int)
+@_setting("--init-backoff-ms", "Delay before their first retry.", default=1_000, type=int)
+@_setting("--max-backoff-ms", "Longest delay before a retry.", default=60_000, type=int)
+@_setting(
+    "--backoff",
+    "How the delay grows.",
+    default="exponential",
+    metavar=None,
+    type=click.Choice(["fixed", "linear", "exponential"]),
+)
+@common
+def engine(
+    asked: Asked, app: str | None, concurrency: int | None, queue: tuple[str, ...], **given: Any
+) -> None:
+    """Run an engine until it is told to stop (SIGTERM or Ctrl-C).
+
+    It then takes no new work and lets running work end; a second signal ends it at once, and other
+    engines take its work over. Any number of engines can run on one namespace.
+
+    Without --app it runs the steps of the queue builtin only. With --app, an URL and a namespace that
+    are not given here are those of the app.
+    """
+    configured = _configured(
+        asked, app, queue, {name: value for name, value in given.items() if value is not None}
+    )
+    _log_to_stderr(as_json=asked.as_json)
+    run_async(lambda: _serve(configured, Announcer(configured, asked.as_json), concurrency, queue))
+
+
+def _configured(asked: Asked, target: str | None, queues: tuple[str, ...], given: dict[str, Any]) -> Argyll:
+    """The app that is asked for, or one without python steps, with the settings that were given.
+
+    Raises `InvalidInput`.
+    """
+    from argyll_redis.app import Argyll
+
+    if target is None:
+        others = [name for name in queues if name != BUILTIN]
+        if others:
+            mend = "give the app with --app"
+            what = f"{listed(others)}: without python steps an engine serves only {BUILTIN}"
+            raise InvalidInput(problems=[Problem("--queue", what, mend)])
+        app = Argyll()
+    else:
+        from argyll_redis.cli.loading import load_app
+
+        app = load_app(target)
+    try:
+        app.reconfigure(url=asked.url, namespace=asked.namespace, **given)
+    except InvalidInput as error:
+        if not error.problems:
+            raise
+        raise InvalidInput(problems=[_of_option(problem) for problem in error.problems]) from None
+    return app
+
+
+def _of_option(problem: Problem) -> Problem:
+    """A problem with a setting, said of its option."""
+    return Problem(f"--{problem.path.replace('_', '-')}", problem.what, problem.mend)
+
+
+# ----------------------------------------------------------------------- serve
+
+
+class Announcer:
+    """Says on standard error what the engine does, or as JSON on standard output."""
+
+    def __init__(self, app: Argyll, as_json: bool) -> None:
+        self._app = app
+        self._as_json = as_json
+
+    def started(self, engine: Engine) -> None:
+        """Says where the engine works and what it takes."""
+        config = engine.config
+        where = shown_url(self._app.url)
+        if self._as_json:
+            print_json_line(
+                {
+                    "message": "engine started",
+                    "engine": config.id,
+                    "redis": where,
+                    "namespace": self._app.namespace,
+                    "queues": list(config.queues),
+                    "handlers": list(config.handlers),
+                    "concurrency": config.concurrency,
+                    "lease_ms": config.lease_ms,
+                }
+            )
+            return
+        _say(f"argyll {__version__}: engine {config.id}")
+        _say(f"redis {where}, namespace {self._app.namespace}")
+        steps = counted(len(config.handlers), "python step")
+        _say(
+            f"serves {listed(config.queues)} ({steps}), {counted(config.concurrency, 'work item')} at a time"
+        )
+
+    def draining(self) -> None:
+        """Says that the engine stops when its work has ended."""
+        grace = duration(self._app.config.grace_ms)
+        text = f"stopping: running work has {grace} to end (a second signal ends it at once)"
+        self._say(text, "engine draining")
+
+    def stopped(self) -> None:
+        """Says that everything is handed back."""
+        self._say("stopped", "engine stopped")
+
+    def _say(self, text: str, message: str) -> None:
+        if self._as_json:
+            print_json_line({"message": message})
+        else:
+            _say(text)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+async def _serve(app: Argyll, announcer: Announcer, concurrency: int | None, queues: tuple[str, ...]) -> None:
+    """Runs the engine; the first signal drains it, the second ends the process."""
+    stop = asyncio.Event()
+    _on_signals(stop, announcer.draining)
+
+    async def until() -> None:
+        await stop.wait()
+
+    async with app:
+        await app.run(
+            concurrency=100 if concurrency is None else concurrency,
+            queues=queues or None,
+            until=until,
+            on_ready=lambda engine, _: announcer.started(engine),
+        )
+    announcer.stopped()
+
+
+def _on_signals(stop: asyncio.Event, draining: Callable[[], None]) -> None:
+    """Sets `stop` at the first SIGTERM or SIGINT."""
+
+    def received(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+        draining()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received, number)
+
+
+# ------------------------------------------------------------------------ logs
+
+
+class _JsonLines(logging.Formatter):
+    """Log records as JSON, one a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        import orjson
+
+        line = {
+            "at": round(record.created * 1_000),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def _log_to_stderr(*, as_json: bool) -> None:
+    """Sends the package's log to standard error; an app that set up logging itself keeps its own."""
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonLines() if as_json else plain)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -1,0 +1,211 @@
+"""`argyll flow`: flows, from their start to what became of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from argyll_redis.cli import flow_texts
+from argyll_redis.cli.answers import print_json, print_json_line, print_text
+from argyll_redis.cli.opened import run
+from argyll_redis.cli.options import Asked, common, init_options, read_init, read_texts, read_values
+from argyll_redis.cli.refusals import BadNews, GaveUpWaiting
+from argyll_redis.cli.texts import duration
+
+if TYPE_CHECKING:
+    from argyll_redis.app import Argyll
+    from argyll_redis.handle import FlowHandle
+
+PAST_TIMEOUT_MS = 5_000
+"""How long a flow whose own timeout has passed is still waited for: an engine ends it within about a
+second, and where there is none, nobody does."""
+WAITABLE_MS = 10 * 365 * 86_400_000
+"""The longest time to wait that can be asked for: ten years."""
+
+
+@click.group(short_help="Start, follow, explain and end flows.")
+def flow() -> None:
+    """Start, follow, explain and end flows.
+
+    FLOW is a flow's id, as `argyll flow start` printed it.
+    """
+
+
+# ----------------------------------------------------------------------- start
+
+
+@flow.command()
+@click.argument("goals", metavar="GOAL...", nargs=-1, required=True)
+@click.option("--id", metavar="ID", help="The flow's id; starting it again with the same is a success.")
+@init_options
+@click.option("--label", metavar="KEY=VALUE", multiple=True, help="A label, to find the flow by.")
+@click.option(
+    "--metadata", metavar="KEY=VALUE", multiple=True, help="Something to keep with the flow: JSON, else text."
+)
+@click.option(
+    "--timeout-ms",
+    metavar="MS",
+    type=int,
+    help="The flow fails when it is still active after so long.",
+)
+@click.option("--wait", is_flag=True, help="Wait for the outcome and print it.")
+@common
+def start(
+    asked: Asked,
+    goals: tuple[str, ...],
+    id: str | None,
+    init: tuple[str, ...],
+    init_file: str | None,
+    label: tuple[str, ...],
+    metadata: tuple[str, ...],
+    timeout_ms: int | None,
+    wait: bool,
+) -> None:
+    """Start a flow that reaches the goals, and print its id.
+
+    GOAL is the id of a step that must be done. With --wait the exit status is 1 when the flow failed,
+    and 5 when its timeout passed and no engine ended it.
+    """
+    request: dict[str, Any] = {
+        "init": read_init(init, init_file),
+        "id": id,
+        "labels": read_texts(label, "--label"),
+        "metadata": read_values(metadata, "--metadata"),
+        "timeout_ms": timeout_ms,
+    }
+
+    async def started(app: Argyll) -> None:
+        handle = await app.start(goals, **request)
+        if wait:
+            await _await_outcome(asked, app, handle, timeout_ms and timeout_ms + PAST_TIMEOUT_MS)
+        elif asked.as_json:
+            print_json({"message": f"flow {handle.id} is started", "flow_id": handle.id})
+        else:
+            print_text(handle.id)
+
+    run(asked, started)
+
+
+@flow.command()
+@click.argument("flow_id", metavar="FLOW")
+@click.option(
+    "--timeout-ms", metavar="MS", type=click.IntRange(0, WAITABLE_MS), help="Give up after so long, with 5."
+)
+@common
+def wait(asked: Asked, flow_id: str, timeout_ms: int | None) -> None:
+    """Wait for the outcome of FLOW and print it.
+
+    Exits with 1 when the flow failed, with 5 when it gave up waiting.
+    """
+    run(asked, lambda app: _await_outcome(asked, app, app.flow(flow_id), timeout_ms))
+
+
+async def _await_outcome(asked: Asked, app: Argyll, handle: FlowHandle, timeout_ms: int | None) -> None:
+    """Prints the outcome of a flow. Raises `BadNews` for a failed one, `GaveUpWaiting`."""
+    try:
+        outcome = await handle.outcome(timeout_ms)
+    except TimeoutError:
+        raise GaveUpWaiting(await _why_given_up(asked, app, handle, timeout_ms or 0)) from None
+    if asked.as_json:
+        print_json(outcome)
+    if outcome["error"] is not None:
+        raise BadNews(f"flow {handle.id} failed: {outcome['error']}")
+    if not asked.as_json:
+        print_text(*flow_texts.outcome(outcome))
+
+
+async def _why_given_up(asked: Asked, app: Argyll, handle: FlowHandle, timeout_ms: int) -> str:
+    """Says how the flow stands when nobody waits any more."""
+    status = (await app.status(handle.id))["status"]
+    if asked.as_json:
+        print_json({"id": handle.id, "status": status, "result": None, "error": None})
+    mend = "" if await app.engines() else " and no engine is running (run `argyll engine`)"
+    return f"gave up waiting after {duration(timeout_ms)}: flow {handle.id} is {status}{mend}"
+
+
+@flow.command()
+@click.argument("flow_id", metavar="FLOW")
+@common
+def cancel(asked: Asked, flow_id: str) -> None:
+    """End FLOW as failed, with the error "cancelled".
+
+    A flow that is over is left as it is; that is no error.
+    """
+    did = run(asked, lambda app: app.cancel(flow_id))
+    message = f"flow {flow_id} is cancelled" if did else f"flow {flow_id} was over already"
+    if asked.as_json:
+        print_json({"message": message, "flow_id": flow_id})
+    else:
+        print_text(message)
+
+
+# ------------------------------------------------------------------------ read
+
+
+@flow.command(name="list")
+@common
+def list_flows(asked: Asked) -> None:
+    """List the newest flows, 1,000 at most."""
+    flows = run(asked, lambda app: app.flows())
+    if asked.as_json:
+        print_json(flows)
+    else:
+        print_text(flow_texts.flow_table(flows) if flows else "no flows")
+
+
+@flow.command()
+@click.argument("flow_id", metavar="FLOW")
+@click.option("--at", metavar="N", type=int, help="As the flow was at version N.")
+@common
+def show(asked: Asked, flow_id: str, at: int | None) -> None:
+    """Show the state of FLOW: its steps and its attributes."""
+    state = run(asked, lambda app: app.state(flow_id, at=at))
+    if asked.as_json:
+        print_json(state)
+    else:
+        print_text(*flow_texts.state(state))
+
+
+@flow.command()
+@click.argument("flow_id", metavar="FLOW")
+@click.option(
+    "--after", metavar="N", type=click.IntRange(min=0), default=0, help="Only what came after version N."
+)
+@click.option("--follow", is_flag=True, help="Go on as events come, until the flow is deactivated.")
+@common
+def events(asked: Asked, flow_id: str, after: int, follow: bool) -> None:
+    """Print the events of FLOW.
+
+    With --follow and --json every event is an object on a line of its own.
+    """
+
+    async def printed(app: Argyll) -> None:
+        shown = app.flow(flow_id).events(after, follow=follow)
+        if asked.as_json and not follow:
+            found = [event async for event in shown]
+            print_json({"events": found, "count": len(found)})
+        elif asked.as_json:
+            async for event in shown:
+                print_json_line(event)
+        else:
+            async for event in shown:
+                print_text(flow_texts.event_line(event))
+
+    run(asked, printed)
+
+
+@flow.command()
+@click.argument("flow_id", metavar="FLOW")
+@click.argument("step_id", metavar="STEP")
+@common
+def why(asked: Asked, flow_id: str, step_id: str) -> None:
+    """Say why STEP of FLOW ran, waits, was skipped, failed, or was never planned.
+
+    The number before each clause is the version of the event that it is about.
+    """
+    explained = run(asked, lambda app: app.why(flow_id, step_id))
+    if asked.as_json:
+        print_json(explained)
+    else:
+        print_text(flow_texts.explanation(explained))

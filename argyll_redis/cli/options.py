@@ -1,0 +1,184 @@
+"""Options that commands share, and how `name=value` and files of JSON are read.
+
+`common` gives a command `--redis`, `--namespace` and `--json`, as one `Asked`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from argyll_redis.errors import InvalidInput, Problem
+
+DEFAULT_NAMESPACE = "argyll"
+DEFAULT_URL = "redis://localhost:6379/0"
+"""Both as in `argyll_redis.app`, which is not imported for `--help`; a test holds them equal."""
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Of a file of steps or initial values: what is still read at once without harm."""
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where a command goes and how it answers; what was not given is None."""
+
+    url: str | None
+    namespace: str | None
+    as_json: bool
+
+
+def common(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that all have; it is called with an `Asked` first."""
+
+    @click.option(
+        "--redis",
+        "url",
+        metavar="URL",
+        envvar="ARGYLL_REDIS_URL",
+        show_envvar=True,
+        show_default=DEFAULT_URL,
+        help="The Redis to use: redis://, rediss:// or unix://.",
+    )
+    @click.option(
+        "--namespace",
+        metavar="NAME",
+        envvar="ARGYLL_NAMESPACE",
+        show_envvar=True,
+        show_default=DEFAULT_NAMESPACE,
+        help="The namespace in it.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+    @functools.wraps(function)
+    def called(*, url: str | None, namespace: str | None, as_json: bool, **options: Any) -> None:
+        function(Asked(url, namespace, as_json), **options)
+
+    return called
+
+
+def init_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command `--init` and `--init-file`; read them with `read_init`."""
+    for_values = click.option(
+        "--init",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="An initial value: JSON if it parses, else text. The same name again adds another.",
+    )
+    for_file = click.option(
+        "--init-file",
+        metavar="FILE",
+        help='A JSON object of names to one initial value each; "-" is standard input.',
+    )
+    return for_values(for_file(function))
+
+
+# ------------------------------------------------------------------ name=value
+
+
+def split_pair(text: str, option: str) -> tuple[str, str]:
+    """Splits `name=value` at the first `=`. Raises `InvalidInput`."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(problems=[Problem(option, f'"{text}" has no value', "use name=value")])
+    if not name:
+        raise InvalidInput(problems=[Problem(option, f'"{text}" has no name', "use name=value")])
+    return name, value
+
+
+def json_or_text(text: str, place: str) -> Any:
+    """The JSON that a text is, else the text itself.
+
+    What is JSON to some readers only (NaN, whole numbers beyond 64 bit, a key twice) is refused, not
+    taken as text: it was hardly meant so. Raises `InvalidInput`.
+    """
+    from argyll_redis.store.codec import parse
+
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    except (ValueError, RecursionError):
+        pass  # too large or too deep: refused below
+    try:
+        return parse(text)
+    except InvalidInput as error:
+        problems = [Problem(f"{place}.{p.path}" if p.path else place, p.what, p.mend) for p in error.problems]
+        raise InvalidInput(problems=problems) from None
+
+
+def read_init(given: Iterable[str], file: str | None) -> dict[str, Any]:
+    """Initial values as `Argyll.start` takes them: those of the file, then those of the options.
+
+    Raises `InvalidInput`.
+    """
+    from argyll_redis.steps.context import Values
+
+    found: dict[str, list[Any]] = {}
+    for name, value in _object(file).items() if file is not None else ():
+        found[name] = [value]
+    for text in given:
+        name, value = split_pair(text, "--init")
+        found.setdefault(name, []).append(json_or_text(value, f"init.{name}"))
+    return {name: values[0] if len(values) == 1 else Values(*values) for name, values in found.items()}
+
+
+def read_texts(given: Iterable[str], option: str) -> dict[str, str]:
+    """Names and texts, each name once. Raises `InvalidInput`."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, value = split_pair(text, option)
+        if name in found:
+            raise InvalidInput(problems=[Problem(option, f'"{name}" is given twice', "give it once")])
+        found[name] = value
+    return found
+
+
+def read_values(given: Iterable[str], option: str) -> dict[str, Any]:
+    """Names and values, JSON or text, each name once. Raises `InvalidInput`."""
+    place = option.removeprefix("--")
+    return {name: json_or_text(value, f"{place}.{name}") for name, value in read_texts(given, option).items()}
+
+
+# ----------------------------------------------------------------------- files
+
+
+def read_document(file: str) -> Any:
+    """The JSON document in a file; `-` is standard input. Raises `InvalidInput` that names the file."""
+    from argyll_redis.store.codec import parse
+
+    name = "standard input" if file == STANDARD_INPUT else file
+    data = _read(file, name)
+    if len(data) > MAX_FILE_BYTES:
+        what = f"more than {MAX_FILE_BYTES:,} bytes"
+        raise InvalidInput(problems=[Problem(name, what, "split it")])
+    try:
+        return parse(data)
+    except InvalidInput as error:
+        problems = [Problem(f"{name}: {p.path}" if p.path else name, p.what, p.mend) for p in error.problems]
+        raise InvalidInput(problems=problems) from None
+
+
+def _read(file: str, name: str) -> bytes:
+    try:
+        if file == STANDARD_INPUT:
+            return sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        with Path(file).open("rb") as opened:
+            return opened.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        what = f"cannot be read: {reason.lower()}"
+        raise InvalidInput(problems=[Problem(name, what, "name a file of JSON")]) from None
+
+
+def _object(file: str) -> dict[str, Any]:
+    document = read_document(file)
+    if not isinstance(document, dict):
+        what = "is not an object"
+        raise InvalidInput(problems=[Problem(file, what, "use {name: value, ...}")])
+    return document

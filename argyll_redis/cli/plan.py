@@ -1,0 +1,66 @@
+"""`argyll plan`: what a flow would run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from argyll_redis.cli.answers import print_json, print_text
+from argyll_redis.cli.opened import run
+from argyll_redis.cli.options import Asked, common, init_options, read_init
+from argyll_redis.cli.step import step_table
+from argyll_redis.cli.texts import counted, facts, listed, table, terminal_width
+
+
+@click.command(short_help="Show what a flow would run, without starting it.")
+@click.argument("goals", metavar="GOAL...", nargs=-1, required=True)
+@init_options
+@click.option("--why", is_flag=True, help="Say of every step why it is in the plan or left out.")
+@common
+def plan(
+    asked: Asked, goals: tuple[str, ...], init: tuple[str, ...], init_file: str | None, why: bool
+) -> None:
+    """Show what a flow would run to reach the goals, without starting it.
+
+    GOAL is the id of a step that must be done. Initial values that the goals need and that are not
+    given are named. Nothing is stored.
+    """
+    from argyll_redis.core.plan_json import plan_to_json
+
+    values = read_init(init, init_file)
+    planned = run(asked, lambda app: app.plan(goals, values))
+    document = plan_to_json(planned)
+    if asked.as_json:
+        print_json(document)
+    else:
+        order = sorted(planned.steps, key=lambda id: -planned.rank.get(id, 0))
+        _print_plan(document, [document["steps"][id] for id in order], with_why=why)
+
+
+def _print_plan(document: dict[str, Any], steps: list[dict[str, Any]], *, with_why: bool) -> None:
+    """Prints the steps, providers before their consumers, and what is missing."""
+    why = document["why"] if with_why else {}
+    left_out = {id: text for id, text in why.items() if id not in document["steps"]}
+    print_text(
+        facts(
+            [
+                ("goals", listed(document["goals"])),
+                ("missing", _missing(document["required"])),
+                (
+                    "steps",
+                    counted(len(steps), "step") if steps else "none: the goals are done from the start",
+                ),
+            ]
+        ),
+        step_table(steps, width=terminal_width(), why=why) if steps else "",
+        _left_out_table(left_out) if left_out else "",
+    )
+
+
+def _missing(names: list[str]) -> str:
+    return f"{listed(names)} (give each with --init)" if names else ""
+
+
+def _left_out_table(why: dict[str, str]) -> str:
+    return table(("left out", "why"), why.items(), width=terminal_width(), keep=("left out",))

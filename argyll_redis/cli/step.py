@@ -1,0 +1,146 @@
+"""`argyll step`: the catalog."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from argyll_redis.cli.answers import print_json, print_text
+from argyll_redis.cli.opened import run
+from argyll_redis.cli.options import Asked, common, read_document
+from argyll_redis.cli.texts import counted, facts, listed, pairs, table, terminal_width
+from argyll_redis.errors import InvalidInput, Problem
+
+STEP_ROLES = ("required", "optional", "const", "meta", "output")
+
+
+@click.group(short_help="The catalog: register and show steps.")
+def step() -> None:
+    """The catalog: register and show steps."""
+
+
+@step.command()
+@click.argument("file")
+@common
+def register(asked: Asked, file: str) -> None:
+    """Register the steps in FILE, one or a list, as one transaction.
+
+    FILE holds a step definition as JSON, or a list of them; "-" is standard input. All steps are
+    checked together, and either all are registered or none. A step that is registered already with
+    the same definition is left as it is; another definition of the same id is refused.
+    """
+    document = read_document(file)
+    definitions = document if isinstance(document, list) else [document]
+    if not definitions:
+        raise InvalidInput(problems=[Problem(file, "holds no step", "give a step or a list of steps")])
+    steps = run(asked, lambda app: app.register_steps(definitions))
+    message = _registered([each["id"] for each in steps])
+    if not asked.as_json:
+        print_text(message)
+    elif isinstance(document, list):
+        print_json({"message": message, "steps": steps, "count": len(steps)})
+    else:
+        print_json({"message": message, "step": steps[0]})
+
+
+def _registered(ids: list[str]) -> str:
+    if len(ids) == 1:
+        return f"step {ids[0]} is registered"
+    return f"{counted(len(ids), 'step')} are registered: {listed(ids)}"
+
+
+@step.command(name="list")
+@common
+def list_steps(asked: Asked) -> None:
+    """List the registered steps."""
+    steps = run(asked, lambda app: app.steps())
+    if asked.as_json:
+        print_json({"steps": steps, "count": len(steps)})
+    elif steps:
+        print_text(step_table(steps, width=terminal_width()))
+    else:
+        print_text("no steps are registered")
+
+
+@step.command()
+@click.argument("id")
+@common
+def show(asked: Asked, id: str) -> None:
+    """Show the step ID with every default filled in."""
+    definition = run(asked, lambda app: app.get_step(id))
+    if asked.as_json:
+        print_json(definition)
+        return
+    print_text(facts(_about(definition)), _attribute_table(definition))
+
+
+# ----------------------------------------------------------------------- texts
+
+
+def step_table(steps: list[dict[str, Any]], *, width: int | None, why: dict[str, str] | None = None) -> str:
+    """One line a step: what it needs and provides, and why it is planned."""
+    why = why or {}
+    rows = [
+        (each["id"], each["type"], needs(each), provides(each), _queue(each), why.get(each["id"]))
+        for each in steps
+    ]
+    headers = ("step", "type", "needs", "provides", "queue", "why")
+    return table(headers, rows, width=width, keep=("step", "type"))
+
+
+def needs(definition: dict[str, Any]) -> str:
+    """The inputs of a step; optional ones with a question mark."""
+    marks = {"required": "", "optional": "?"}
+    return listed(
+        name + marks[spec["role"]]
+        for name, spec in definition.get("attributes", {}).items()
+        if spec["role"] in marks
+    )
+
+
+def provides(definition: dict[str, Any]) -> str:
+    """The outputs of a step."""
+    attributes = definition.get("attributes", {})
+    return listed(name for name, spec in attributes.items() if spec["role"] == "output")
+
+
+def _queue(definition: dict[str, Any]) -> str:
+    return definition.get("python", {}).get("queue", "builtin")
+
+
+def _about(definition: dict[str, Any]) -> list[tuple[str, object]]:
+    """What a step is, beside its attributes."""
+    name = definition.get("name")
+    return [
+        ("step", definition["id"]),
+        ("name", name if name != definition["id"] else None),
+        ("type", definition["type"]),
+        ("queue", _queue(definition)),
+        *(
+            (part, _told(definition[part]))
+            for part in ("http", "script", "flow", "python")
+            if part in definition
+        ),
+        ("predicate", _told(definition.get("predicate", {}))),
+        ("memoizable", "yes" if definition.get("memoizable") else None),
+        ("work", _told(definition.get("work_config", {}))),
+        ("labels", pairs(definition.get("labels", {}))),
+    ]
+
+
+def _told(section: dict[str, Any]) -> str:
+    return pairs({name: value for name, value in section.items() if value not in (None, "", [], {})})
+
+
+def _attribute_table(definition: dict[str, Any]) -> str:
+    attributes = definition.get("attributes", {})
+    if not attributes:
+        return ""
+    in_order = sorted(attributes.items(), key=lambda item: (STEP_ROLES.index(item[1]["role"]), item[0]))
+    rows = [
+        (name, spec["role"], spec.get("type"), _told(spec.get(spec["role"]) or {})) for name, spec in in_order
+    ]
+    return table(
+        ("attribute", "role", "type", "with"), rows, width=terminal_width(), keep=("attribute", "role")
+    )

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from argyll_redis.core.catalog import Catalog, CatalogEvent, StepUnregistered, register, unregister
+from argyll_redis.core.catalog import (
+    Catalog,
+    CatalogEvent,
+    Registered,
+    StepUnregistered,
+    StepUpdated,
+    register,
+    unregister,
+)
 from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.parse import with_defaults
 from argyll_redis.core.reader import did_you_mean
@@ -56,25 +67,27 @@ class CatalogApi:
     ) -> None:
         """Registers what an app declares: unknown steps are added, changed ones updated (`strict`
         refuses), equal ones touched not at all; those it no longer declares are warned about
-        (`sync` removes them). Steps of a later version of the app are left as they are."""
+        (`sync` removes them). Steps of a later version of the app are left as they are.
+
+        Raises `InvalidCatalog`, `StepConflict`.
+        """
         node = await self.node()
         marked = [_mark(each, app_version) for each in declared.values()]
+        gone: list[StepId] = []
 
         def decide(catalog: Catalog) -> Sequence[CatalogEvent]:
-            own = [each for each in marked if not _is_later(catalog, each, app_version)]
+            own = [each for each in marked if _is_to_register(catalog, each, mode, app_version)]
             events = register(catalog, own, update=mode != "strict", compile_script=node.evaluator.compile)
-            gone = _no_longer_declared(catalog, marked)
-            if gone and mode == "sync":
-                events += unregister(catalog, gone)
-            elif gone:
-                log.warning("steps that this app once registered and no longer declares: %s", ", ".join(gone))
-            return events
+            gone[:] = _no_longer_declared(catalog, marked, app_version)
+            return [*events, *unregister(catalog, gone)] if mode == "sync" else events
 
         for event in await node.catalog.change(self.by("start"), decide):
-            if event.type == "step_updated":
+            if isinstance(event, StepUpdated):
                 log.info("step %s was updated", event.registered.step.id)
             elif isinstance(event, StepUnregistered):
                 log.info("step %s was removed", event.id)
+        if gone and mode != "sync":
+            log.warning("steps that this app once registered and no longer declares: %s", ", ".join(gone))
         await _add_queues(node, marked)
 
     async def unregister_step(self, id: str) -> None:
@@ -111,27 +124,62 @@ async def _add_queues(node: Node, definitions: Sequence[JSON]) -> None:
 
 def _mark(declared: Declared, app_version: int | None) -> dict[str, Any]:
     """A definition with where it was declared, and by which version."""
-    labels = {**declared.definition.get("labels", {}), APP_LABEL: declared.function.__module__}
+    labels = {**declared.definition.get("labels", {}), APP_LABEL: _module_of(declared.function)}
     if app_version is not None:
         labels[VERSION_LABEL] = str(app_version)
     return {**declared.definition, "labels": labels}
 
 
-def _is_later(catalog: Catalog, definition: dict[str, Any], app_version: int | None) -> bool:
-    """Whether a later version of the app has registered the step; an app without a version yields
-    to none."""
+def _module_of(function: Callable[..., Any]) -> str:
+    """The module that a function was declared in; that of a script is what others import it as."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = function.__module__
+    if name != "__main__":
+        return name
+    main = sys.modules[name]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    return spec.name if spec else Path(file).stem if file else name
+
+
+def _is_to_register(
+    catalog: Catalog, definition: Mapping[str, Any], mode: str, app_version: int | None
+) -> bool:
+    """Whether a step is unknown, or known otherwise; that of a later version is left as it is."""
     known = catalog.steps.get(StepId(definition["id"]))
-    if known is None or app_version is None:
+    if known is None:
+        return True
+    if _is_later(known, app_version):
         return False
-    return int(known.step.labels.get(VERSION_LABEL, "0")) > app_version
+    is_moved = known.step.labels.get(APP_LABEL) != definition["labels"][APP_LABEL]
+    return _unmarked(known.definition) != _unmarked(definition) or (is_moved and mode != "strict")
 
 
-def _no_longer_declared(catalog: Catalog, definitions: Sequence[dict[str, Any]]) -> list[StepId]:
-    """Registered steps from the modules of this app that it declares no more."""
+def _unmarked(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition without what `_mark` adds: a new version alone changes no step."""
+    labels = definition.get("labels", {}).items()
+    own = {key: value for key, value in labels if key not in (APP_LABEL, VERSION_LABEL)}
+    return {**definition, "labels": own}
+
+
+def _is_later(known: Registered, app_version: int | None) -> bool:
+    """Whether a later version of the app has registered a step; an app without a version yields to
+    none."""
+    given = known.step.labels.get(VERSION_LABEL, "")
+    return app_version is not None and given.isdecimal() and int(given) > app_version
+
+
+def _no_longer_declared(
+    catalog: Catalog, definitions: Sequence[Mapping[str, Any]], app_version: int | None
+) -> list[StepId]:
+    """Registered steps from the modules of this app that it declares no more; not those of a later
+    version, which this one can't know of."""
     declared = {definition["id"] for definition in definitions}
     modules = {definition["labels"][APP_LABEL] for definition in definitions}
     return [
         id
         for id, registered in sorted(catalog.steps.items())
-        if registered.step.labels.get(APP_LABEL) in modules and id not in declared
+        if registered.step.labels.get(APP_LABEL) in modules
+        and id not in declared
+        and not _is_later(registered, app_version)
     ]

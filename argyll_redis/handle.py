@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from argyll_redis.core.collect import result_of
 from argyll_redis.core.model import JSON
+from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.state import Flow, FlowStatus
 from argyll_redis.errors import FlowFailed, UnknownFlow
 from argyll_redis.views import flow_state, show_events
@@ -32,8 +33,7 @@ class FlowHandle:
         Raises `FlowFailed` with the root cause, `TimeoutError` when `timeout_ms` passed first, and
         `UnknownFlow`.
         """
-        async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
-            flow = await self._outcome()
+        flow = await self._outcome(timeout_ms)
         if flow.status is FlowStatus.FAILED:
             root = flow.root_cause
             raise FlowFailed(
@@ -49,20 +49,30 @@ class FlowHandle:
 
         Raises `TimeoutError` when `timeout_ms` passed first, and `UnknownFlow`.
         """
-        async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
-            flow = await self._outcome()
+        flow = await self._outcome(timeout_ms)
         is_failed = flow.status is FlowStatus.FAILED
         return {
             "id": self.id,
-            "status": flow.status,
+            "status": str(flow.status),
             "result": None if is_failed else result_of(flow),
             "error": flow.error or "failed" if is_failed else None,
         }
 
-    async def _outcome(self) -> Flow:
-        """Waits until the outcome is decided; a look at the head first, then the feed says when."""
+    async def _outcome(self, timeout_ms: int | None) -> Flow:
+        """Waits until the outcome is decided."""
+        limit = asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000)
+        try:
+            async with limit:
+                return await self._decided()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f'flow "{self.id}" has no outcome after {timeout_ms} ms') from None
+
+    async def _decided(self) -> Flow:
+        """A look at the head first, then the feed says when."""
         node = await self._app.node()
-        async with node.follower.follow(self.id) as following:
+        async with node.follower.follow(read_flow_id(self.id)) as following:
             must_look = True
             while True:
                 known = node.committer.cache.get(self.id)
@@ -86,11 +96,14 @@ class FlowHandle:
             return None
         return await node.load(self.id)
 
-    async def events(self, after: int = 0, *, follow: bool = True) -> AsyncIterator[dict[str, JSON]]:
+    async def events(self, after: int = 0, *, follow: bool = True) -> AsyncGenerator[dict[str, JSON], None]:
         """Gives the events after a version, each `{id, type, at, cause, by, data}` in full, and goes
-        on as they come until the flow is deactivated; without `follow`, until the newest."""
+        on as they come until the flow is deactivated; without `follow`, until the newest.
+
+        Raises `UnknownFlow`.
+        """
         node = await self._app.node()
-        flow = Flow(self.id)
+        flow = Flow(read_flow_id(self.id))
         async with node.follower.follow(self.id) as following:
             while True:
                 page = await node.logs.events(self.id, flow.version)
@@ -105,9 +118,9 @@ class FlowHandle:
                     await following.wait()
 
     async def state(self, *, at: int | None = None) -> dict[str, JSON]:
-        """The flow's state, as it is or as it was at a version."""
+        """The flow's state, as it is or as it was at a version. Raises `UnknownFlow`."""
         return flow_state(await self._app.load(self.id, at=at))
 
-    async def cancel(self) -> None:
-        """Ends the flow as failed, with "cancelled". Does nothing to a flow that is over."""
-        await self._app.cancel(self.id)
+    async def cancel(self) -> bool:
+        """Ends the flow as failed, with "cancelled"; False for a flow that is over already."""
+        return await self._app.cancel(self.id)

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from argyll_redis.core.audit import Violation, audit_log
+from argyll_redis.core.events import Recorded
 from argyll_redis.core.explain import explain
 from argyll_redis.core.model import JSON, Plan
+from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.state import Flow, FlowStatus
 from argyll_redis.errors import InvalidInput, UnknownFlow, UnknownStep
 from argyll_redis.store.codec import decode
@@ -16,7 +18,6 @@ from argyll_redis.store.protocol import EngineInfo, Head
 from argyll_redis.views import flow_state, rfc3339
 
 if TYPE_CHECKING:
-    from argyll_redis.core.events import Recorded
     from argyll_redis.runtime.node import Node
     from argyll_redis.starting import Starter
 
@@ -34,9 +35,36 @@ class Reading:
 
         async def node(self) -> Node: ...
 
-        async def load(self, flow_id: str, *, at: int | None = None) -> Flow: ...
+    async def load(self, flow_id: str, *, at: int | None = None) -> Flow:
+        """Folds a flow from its log, up to a version. Raises `UnknownFlow`, `InvalidInput`."""
+        node = await self.node()
+        if at is not None:
+            return await self._load_prefix(node, flow_id, at)
+        flow = await node.load(read_flow_id(flow_id))
+        if flow.version == 0:
+            raise UnknownFlow(f'no flow "{flow_id}" exists')
+        return flow
 
-        async def log(self, flow_id: str, *, upto: int | None = None) -> list[Recorded]: ...
+    async def _load_prefix(self, node: Node, flow_id: str, at: int) -> Flow:
+        if type(at) is not int or at < 1:
+            raise InvalidInput(f"at is {at!r}: versions begin with 1")
+        events = await self.log(flow_id, upto=at)
+        if len(events) < at:
+            raise InvalidInput(f'at is {at}: flow "{flow_id}" is at version {len(events)}')
+        return node.logs.fold_prefix(flow_id, events)
+
+    async def log(self, flow_id: str, *, upto: int | None = None) -> list[Recorded]:
+        """All events of a flow, or those up to a version. Raises `UnknownFlow`."""
+        node = await self.node()
+        events: list[Recorded] = []
+        while upto is None or len(events) < upto:
+            page = await node.logs.events(read_flow_id(flow_id), len(events))
+            events.extend(page)
+            if not page:
+                break
+        if not events:
+            raise UnknownFlow(f'no flow "{flow_id}" exists')
+        return events[:upto]
 
     async def plan(self, goals: Sequence[Any], init: Mapping[str, Any] | None = None) -> Plan:
         """Plans without starting; `required` then names the true missing leaves."""
@@ -49,7 +77,7 @@ class Reading:
     async def status(self, flow_id: str) -> dict[str, JSON]:
         """`{id, status}` from the index. Raises `UnknownFlow`."""
         node = await self.node()
-        [head] = await node.store.heads([flow_id])
+        [head] = await node.store.heads([read_flow_id(flow_id)])
         if head is None:
             raise UnknownFlow(f'no flow "{flow_id}" exists')
         return {"id": flow_id, "status": head.fields.get("status", "")}
@@ -76,9 +104,8 @@ class Reading:
         events = await self.log(flow_id)
         node = await self.node()
         catalog = await node.catalog.refresh()
-        flow = events[0].event
-        known = {*flow.plan_.steps, *flow.plan_.why, *catalog.steps}
-        if step not in known:
+        plan = node.logs.fold_prefix(flow_id, events[:1]).plan
+        if step not in {*plan.steps, *plan.why, *catalog.steps}:
             raise UnknownStep(f'no step "{step}" is registered, nor is it in the plan of flow "{flow_id}"')
         engines = await node.store.engines()
         handlers = {handler for engine in engines for handler in engine.handlers}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from argyll_redis.core.catalog import Catalog, check_initial
 from argyll_redis.core.commands import Start
-from argyll_redis.core.limits import MAX_DURATION_MS
+from argyll_redis.core.limits import MAX_DURATION_MS, MAX_EVENT_BYTES
 from argyll_redis.core.model import JSON, Plan, StepId
 from argyll_redis.core.parse_request import (
     parse_goals,
@@ -27,10 +27,13 @@ from argyll_redis.runtime.clock import new_id, new_seed
 from argyll_redis.runtime.committer import is_same_start
 from argyll_redis.runtime.node import Node
 from argyll_redis.steps.context import Values
+from argyll_redis.store.codec import encode
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll
 
+Goals = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
+"""Functions declared as steps, and step ids: one of them or several."""
 FIELDS = ("goals", "init", "id", "labels", "metadata", "compensate", "timeout_ms")
 PLANNED = 256
 """Plans kept for starts that ask for the same."""
@@ -53,6 +56,8 @@ class Request:
 
 def read_request(given: Mapping[str, Any], id_of: Callable[[Any], str]) -> Request:
     """Reads a start. Raises `NoGoals` or `InvalidInput` naming what is wrong."""
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"a start is a mapping with {', '.join(FIELDS)}; {given!r:.40} is none")
     unknown = [name for name in given if name not in FIELDS]
     if unknown:
         raise InvalidInput(
@@ -60,24 +65,45 @@ def read_request(given: Mapping[str, Any], id_of: Callable[[Any], str]) -> Reque
                 Problem(name, "is not a field of a start", did_you_mean(name, FIELDS)) for name in unknown
             ]
         )
-    goals = given.get("goals") or ()
-    named = [goals] if isinstance(goals, str) or callable(goals) else goals
     id = given.get("id")
-    return Request(
+    request = Request(
         id=new_id() if id is None else sanitize_flow_id(id),
         is_named=id is not None,
-        goals=parse_goals([id_of(goal) for goal in named]),
-        init=parse_init({name: _values(value) for name, value in (given.get("init") or {}).items()}),
-        labels=parse_labels(given.get("labels") or {}),
-        metadata=parse_metadata(given.get("metadata") or {}),
+        goals=parse_goals([id_of(goal) for goal in _goals(given.get("goals"))]),
+        init=parse_init(_values(given.get("init"))),
+        labels=parse_labels(given.get("labels")),
+        metadata=parse_metadata(given.get("metadata")),
         compensate=_compensate(given.get("compensate")),
         timeout_ms=_timeout_ms(given.get("timeout_ms")),
     )
+    _check_size(request)
+    return request
 
 
-def _values(value: Any) -> list[JSON]:
-    """The values that one entry of `init` gives: one, or those of `Values`."""
-    return list(value.values) if isinstance(value, Values) else [value]
+def _goals(given: Any) -> Iterable[Any]:
+    """One goal or several."""
+    if isinstance(given, str) or callable(given):
+        return [given]
+    if given is not None and not isinstance(given, Iterable):
+        raise InvalidInput(problems=[Problem("goals", "is not a list", "list functions or step ids")])
+    return given or ()
+
+
+def _values(given: Any) -> Any:
+    """Name to list of values: one value an entry of `init`, or those of `Values`."""
+    if not isinstance(given, Mapping):
+        return given
+    return {
+        name: list(value.values) if isinstance(value, Values) else [value] for name, value in given.items()
+    }
+
+
+def _check_size(request: Request) -> None:
+    """Refuses what no event can hold."""
+    size = len(encode(request.init)) + len(encode(request.metadata))
+    if size > MAX_EVENT_BYTES:
+        what = f"{size:,} bytes with the metadata, more than the {MAX_EVENT_BYTES:,} that an event may have"
+        raise InvalidInput(problems=[Problem("init", what, "keep large data elsewhere, give its place")])
 
 
 def _compensate(given: Any) -> str | None:
@@ -165,7 +191,7 @@ class Starter:
         flow = await node.load(request.id)
         if flow.version == 0:
             return False
-        if is_same_start(flow, request):
+        if is_same_start(flow, request.goals, request):
             return True
         raise FlowConflict(
             f'flow "{request.id}" exists and was started with something else; choose another id'

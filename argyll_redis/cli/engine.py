@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BUILTIN = "builtin"
 """The queue that every engine serves."""
+CONCURRENCY = 100
+MAX_CONCURRENCY = 10_000
+"""More does not speed up one process; it only takes work from others that could run it."""
 
 
 def _setting(name: str, help: str, *, default: object = None, metavar: str | None = "N", **how: Any) -> Any:
@@ -42,7 +45,12 @@ def _setting(name: str, help: str, *, default: object = None, metavar: str | Non
 
 @click.command(short_help="Run an engine: take work, run it, keep flows going.")
 @_setting("--app", "The app whose python steps it runs: app in shop.py is shop:app.", metavar="MODULE:NAME")
-@_setting("--concurrency", "Work items that run at a time.", default=100, type=int)
+@_setting(
+    "--concurrency",
+    "Work items that run at a time.",
+    default=CONCURRENCY,
+    type=click.IntRange(1, MAX_CONCURRENCY),
+)
 @_setting(
     "--queue",
     "A queue to serve beside builtin; can be given more than once, in the variable with blanks between.",
@@ -189,7 +197,7 @@ async def _serve(app: Argyll, announcer: Announcer, concurrency: int | None, que
 
     async with app:
         await app.run(
-            concurrency=100 if concurrency is None else concurrency,
+            concurrency=CONCURRENCY if concurrency is None else concurrency,
             queues=queues or None,
             until=until,
             on_ready=lambda engine, _: announcer.started(engine),

@@ -19,7 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from argyll_redis import __version__
-from argyll_redis.cli.refusals import READER_GONE, refusal_of, say
+from argyll_redis.cli.refusals import ReaderGone, refusal_of, say
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("argyll_redis.cli.demo", "Run the main job on real input and watch it."),
@@ -87,18 +87,19 @@ class Root(click.Group):
         try:
             # What `ctx.exit` was called with, as an int; None or 0 from a command that returned.
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra) or 0
-        except BrokenPipeError:
-            _forget_reader()
-            return READER_GONE
         except Exception as error:
             return _refused(error)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; Ctrl-C is said in one line, where click would add an empty one."""
+        """Runs the command. Two ends are taken from click, which adds an empty line to a Ctrl-C and
+        calls it bad news (1) when the reader has gone."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.Abort from None
+        except BrokenPipeError:
+            _forget_reader()
+            raise ReaderGone from None
 
 
 def _refused(error: Exception) -> int:

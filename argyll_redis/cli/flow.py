@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PAST_TIMEOUT_MS = 5_000
 """How long a flow whose own timeout has passed is still waited for: an engine ends it within about a
 second, and where there is none, nobody does."""
+ACTIVE = "active"
+"""The status of a flow whose outcome is not decided."""
 WAITABLE_MS = 10 * 365 * 86_400_000
 """The longest time to wait that can be asked for: ten years."""
 
@@ -103,25 +105,31 @@ def wait(asked: Asked, flow_id: str, timeout_ms: int | None) -> None:
 
 async def _await_outcome(asked: Asked, app: Argyll, handle: FlowHandle, timeout_ms: int | None) -> None:
     """Prints the outcome of a flow. Raises `BadNews` for a failed one, `GaveUpWaiting`."""
-    try:
-        outcome = await handle.outcome(timeout_ms)
-    except TimeoutError:
-        raise GaveUpWaiting(await _why_given_up(asked, app, handle, timeout_ms or 0)) from None
+    outcome = await _outcome(app, handle, timeout_ms)
     if asked.as_json:
         print_json(outcome)
+    if outcome["status"] == ACTIVE:
+        raise GaveUpWaiting(await _given_up(app, handle, timeout_ms or 0))
     if outcome["error"] is not None:
         raise BadNews(f"flow {handle.id} failed: {outcome['error']}")
     if not asked.as_json:
         print_text(*flow_texts.outcome(outcome))
 
 
-async def _why_given_up(asked: Asked, app: Argyll, handle: FlowHandle, timeout_ms: int) -> str:
-    """Says how the flow stands when nobody waits any more."""
-    status = (await app.status(handle.id))["status"]
-    if asked.as_json:
-        print_json({"id": handle.id, "status": status, "result": None, "error": None})
+async def _outcome(app: Argyll, handle: FlowHandle, timeout_ms: int | None) -> dict[str, Any]:
+    """The outcome, or how the flow stands when the time is over: it is looked at once in any case."""
+    try:
+        return await handle.outcome(timeout_ms)
+    except TimeoutError:
+        status = (await app.status(handle.id))["status"]
+    if status != ACTIVE:
+        return await handle.outcome()
+    return {"id": handle.id, "status": status, "result": None, "error": None}
+
+
+async def _given_up(app: Argyll, handle: FlowHandle, timeout_ms: int) -> str:
     mend = "" if await app.engines() else " and no engine is running (run `argyll engine`)"
-    return f"gave up waiting after {duration(timeout_ms)}: flow {handle.id} is {status}{mend}"
+    return f"gave up waiting after {duration(timeout_ms)}: flow {handle.id} is active{mend}"
 
 
 @flow.command()
@@ -200,9 +208,9 @@ def events(asked: Asked, flow_id: str, after: int, follow: bool) -> None:
 @click.argument("step_id", metavar="STEP")
 @common
 def why(asked: Asked, flow_id: str, step_id: str) -> None:
-    """Say why STEP of FLOW ran, waits, was skipped, failed, or was never planned.
+    """Say why STEP of FLOW is as it is.
 
-    The number before each clause is the version of the event that it is about.
+    Why it ran, waits, was skipped, failed, or was never planned. The number before each clause is the version of the event that it is about.
     """
     explained = run(asked, lambda app: app.why(flow_id, step_id))
     if asked.as_json:

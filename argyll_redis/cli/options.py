@@ -152,7 +152,7 @@ def read_document(file: str) -> Any:
     """The JSON document in a file; `-` is standard input. Raises `InvalidInput` that names the file."""
     from argyll_redis.store.codec import parse
 
-    name = "standard input" if file == STANDARD_INPUT else file
+    name = name_of(file)
     data = _read(file, name)
     if len(data) > MAX_FILE_BYTES:
         what = f"more than {MAX_FILE_BYTES:,} bytes"
@@ -162,6 +162,11 @@ def read_document(file: str) -> Any:
     except InvalidInput as error:
         problems = [Problem(f"{name}: {p.path}" if p.path else name, p.what, p.mend) for p in error.problems]
         raise InvalidInput(problems=problems) from None
+
+
+def name_of(file: str) -> str:
+    """A file as messages name it."""
+    return "standard input" if file == STANDARD_INPUT else file
 
 
 def _read(file: str, name: str) -> bytes:
@@ -180,5 +185,5 @@ def _object(file: str) -> dict[str, Any]:
     document = read_document(file)
     if not isinstance(document, dict):
         what = "is not an object"
-        raise InvalidInput(problems=[Problem(file, what, "use {name: value, ...}")])
+        raise InvalidInput(problems=[Problem(name_of(file), what, "use {name: value, ...}")])
     return document

@@ -36,6 +36,10 @@ class BadNews(ArgyllError):
     exit_status = 1
 
 
+class ReaderGone(Exception):  # noqa: N818 - not an error: `head` has seen enough
+    """Whoever read the output wants no more of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """What to say on standard error, and the exit status."""
@@ -57,7 +61,7 @@ def refusal_of(error: BaseException) -> Refusal:
             return Refusal((error.format_message(),), error.exit_code)
         case KeyboardInterrupt() | click.Abort():
             return Refusal(("interrupted",), INTERRUPTED)
-        case BrokenPipeError():
+        case ReaderGone():
             return Refusal((), READER_GONE)
         case _:
             return Refusal((_bug(error),), BUG)
@@ -79,20 +83,14 @@ def _each_problem(error: Invalid) -> tuple[str, ...]:
 def _usage(error: click.UsageError) -> str:
     message = error.format_message().strip().replace("\n", " ")
     message = message[:1].lower() + message[1:].rstrip(".")
-    variable = _variable(error)
-    if variable:
-        message += f" (from the variable {variable})"
+    param: click.Parameter | None = getattr(error, "param", None)
+    if error.ctx and param and param.envvar:
+        # click names the variable of an option always; it matters where the value came from it.
+        message = message.replace(f" (env var: '{param.envvar}')", "")
+        if error.ctx.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT:
+            message += f" (from the variable {param.envvar})"
     command = error.ctx.command_path if error.ctx else "argyll"
     return f"{message} (see {command} --help)"
-
-
-def _variable(error: click.UsageError) -> str:
-    """The variable that a bad value came from; empty when it was given as an option."""
-    param = getattr(error, "param", None)
-    if error.ctx is None or param is None or not param.envvar:
-        return ""
-    from_variable = error.ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT
-    return str(param.envvar) if from_variable else ""
 
 
 def _bug(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import click
 
 from argyll_redis.cli.answers import print_json, print_text
 from argyll_redis.cli.opened import run
-from argyll_redis.cli.options import Asked, common, read_document
+from argyll_redis.cli.options import Asked, common, name_of, read_document
 from argyll_redis.cli.texts import counted, facts, listed, pairs, table, terminal_width
 from argyll_redis.errors import InvalidInput, Problem
 
@@ -33,7 +33,8 @@ def register(asked: Asked, file: str) -> None:
     document = read_document(file)
     definitions = document if isinstance(document, list) else [document]
     if not definitions:
-        raise InvalidInput(problems=[Problem(file, "holds no step", "give a step or a list of steps")])
+        mend = "give a step or a list of steps"
+        raise InvalidInput(problems=[Problem(name_of(file), "holds no step", mend)])
     steps = run(asked, lambda app: app.register_steps(definitions))
     message = _registered([each["id"] for each in steps])
     if not asked.as_json:

@@ -95,15 +95,12 @@ class _Audit:
         self.violations: list[Violation] = []
         self.transactions: set[object] = set()
         self.last: Recorded | None = None
+        self.is_started = False
+        """Whether there is a state to look at."""
 
     @property
     def is_full(self) -> bool:
         return len(self.violations) >= MAX_VIOLATIONS
-
-    @property
-    def is_started(self) -> bool:
-        """Whether there is a state to look at."""
-        return self.past.flow.version > 0
 
     def look(self, place: int, recorded: Recorded) -> None:
         """Looks at one event: where it stands, whether it may stand there, and what it changes."""
@@ -113,12 +110,13 @@ class _Audit:
             self._end_transaction()
         self._guard(version, lambda: self._envelope(place, recorded))
         self.past.recorded = recorded
-        if isinstance(recorded.event, e.FlowStarted) or self.is_started:
+        starts = isinstance(recorded.event, e.FlowStarted)
+        if starts or self.is_started:
             self._guard(version, lambda: check_cause(self.past, recorded))
             for check in self._checks(recorded.event):
                 self._guard(version, check)
-            self._guard(version, lambda: self._apply(recorded))
-            if isinstance(recorded.event, e.FlowStarted) and self.is_started:
+            self._guard(version, lambda: self._apply(recorded, version))
+            if starts and self.is_started:
                 self._guard(version, lambda: check_plan(self.past.flow.plan, self.past.flow.init))
         self.last = recorded
 
@@ -206,12 +204,13 @@ class _Audit:
 
     # -------------------------------------------------------------------- fold
 
-    def _apply(self, recorded: Recorded) -> Findings:
+    def _apply(self, recorded: Recorded, version: int) -> Findings:
         """I-03. Each event is merged for itself, so one that cannot be applied leaves no trace."""
         draft = Draft(self.past.flow)
-        draft.version = recorded.version
-        recorded.event.apply(draft, recorded.version)
-        draft.merge(first=recorded.version, at=recorded.at, tx=recorded.tx)
+        draft.version = version
+        recorded.event.apply(draft, version)
+        draft.merge(first=version, at=recorded.at, tx=recorded.tx)
+        self.is_started = True
         return iter(())
 
     def _refold(self) -> Findings:
@@ -258,55 +257,59 @@ def audit_calls(
     flow_id: str, events: Sequence[Recorded], calls: Sequence[tuple[str, int]]
 ) -> list[Violation]:
     """Compares a flow's log with the journal of what its steps were called with: (token, attempt) a
-    call, in any order. Steps that call nobody (scripts, flows) need no call."""
+    call, in any order. Steps that call nobody (scripts, flows) need no call. Never raises."""
     del flow_id
-    journal = _Journal(events, calls)
-    found = (*journal.wrong_calls(), *journal.uncalled())
-    return list(found[:MAX_VIOLATIONS])
+    journal = _Journal(calls)
+    for place, recorded in enumerate(events, 1):
+        journal.look(_number(recorded.version, place), recorded)
+    journal.finish()
+    return journal.violations[:MAX_VIOLATIONS]
 
 
 class _Journal:
-    """The calls of a flow's steps beside its log."""
+    """The calls of a flow's steps, beside its log."""
 
-    def __init__(self, events: Sequence[Recorded], calls: Sequence[tuple[str, int]]) -> None:
+    def __init__(self, calls: Sequence[tuple[str, int]]) -> None:
+        self.violations: list[Violation] = []
         self.counts: dict[tuple[str, int], int] = {}
         self.released: dict[tuple[str, int], int] = {}
-        self.successes: list[tuple[int, e.WorkSucceeded]] = []
-        """Those that engines reported of a call, with their versions."""
         self.steps: Mapping[StepId, Step] = {}
         for call in calls:
             self.counts[call] = self.counts.get(call, 0) + 1
-        for recorded in events:
-            self._note(recorded)
 
-    def _note(self, recorded: Recorded) -> None:
+    def look(self, version: int, recorded: Recorded) -> None:
+        try:
+            self._note(version, recorded)
+        except Exception as error:  # as in `_guard` above
+            self.violations.append(Violation("I-03", version, f"{type(error).__name__}: {error}"))
+
+    def _note(self, version: int, recorded: Recorded) -> None:
         match recorded.event:
             case e.FlowStarted() as event:
                 self.steps = event.plan_.steps if event.plan_ else {}
             case e.WorkStarted() as event:
-                self.released[event.token, event.attempt] = recorded.version
+                self.released[event.token, event.attempt] = version
             case e.WorkSucceeded() as event:
                 if origin_of(recorded.by) == "work" and not event.memo:
-                    self.successes.append((recorded.version, event))
+                    self._check_called(version, event)
             case _:
                 pass
 
-    def wrong_calls(self) -> Iterator[Violation]:
-        """I-22, I-23: calls of attempts that nobody released, or more than one."""
+    def _check_called(self, version: int, event: e.WorkSucceeded) -> None:
+        """I-22: an attempt that an engine says has succeeded was called."""
+        step = self.steps.get(event.step)
+        calls_nobody = step is not None and step.type in (StepType.SCRIPT, StepType.FLOW)
+        if not calls_nobody and (event.token, event.attempt) not in self.counts:
+            message = f"attempt {event.attempt} of {event.token} succeeded, and was never called"
+            self.violations.append(Violation("I-22", version, message))
+
+    def finish(self) -> None:
+        """I-22, I-23: each attempt that was called was released, and called once."""
         for (token, attempt), count in self.counts.items():
             version = self.released.get((token, attempt), 0)
             if not version:
                 message = f"attempt {attempt} of {token} was called, and never released"
-                yield Violation("I-22", 0, message)
+                self.violations.append(Violation("I-22", 0, message))
             elif count > 1:
                 message = f"attempt {attempt} of {token} was called {count} times"
-                yield Violation("I-23", version, message)
-
-    def uncalled(self) -> Iterator[Violation]:
-        """I-22: successes of attempts that nobody was called for."""
-        for version, event in self.successes:
-            step = self.steps.get(event.step)
-            calls_nobody = step is not None and step.type in (StepType.SCRIPT, StepType.FLOW)
-            if not calls_nobody and (event.token, event.attempt) not in self.counts:
-                message = f"attempt {event.attempt} of {event.token} succeeded, and was never called"
-                yield Violation("I-22", version, message)
+                self.violations.append(Violation("I-23", version, message))

@@ -45,7 +45,7 @@ from argyll_redis.core.events import (
 )
 from argyll_redis.core.inputs import Evaluate
 from argyll_redis.core.limits import MAX_LOSSES
-from argyll_redis.core.model import JSON, Step, StepId, Token
+from argyll_redis.core.model import JSON, Attribute, Collect, Step, StepId, Token
 from argyll_redis.core.parse import type_matches
 from argyll_redis.core.retry import delay_ms, retries_left
 from argyll_redis.core.state import WORK_OVER, Draft, Flow, StepStatus, WorkItem, WorkStatus
@@ -167,23 +167,31 @@ def _look_at_everything(turn: Turn) -> None:
     """Puts everything that could go on onto the worklists, with what it follows from."""
     plan = turn.draft.plan
     turn.ending, turn.abandoning = turn.draft.version, True
-    versions = {name: _last_version(turn, name) for name in plan.attributes}
-    for name, version in versions.items():
-        turn.touched.add(name, version)
+    for name in plan.attributes:
+        turn.touched.add(name, _last_version(turn, name))
     for id, step in plan.steps.items():
         run = turn.draft.step(id)
         if run.status is StepStatus.PENDING:
-            cause = max((versions[attribute.name] for attribute in step.inputs), default=1)
+            cause = max((_met_version(turn, attribute) for attribute in step.inputs), default=1)
             turn.ready.add(id, cause)
             turn.unwanted.add(id, cause)
         elif run.status is StepStatus.ACTIVE:
             turn.changed.add(id, run.started_version)
 
 
+def _met_version(turn: Turn, attribute: Attribute) -> int:
+    """The version that met an input, if anything has."""
+    values = turn.draft.values(attribute.name)
+    if values and attribute.collect is Collect.FIRST and attribute.match is None:
+        return values[0].version
+    return _last_version(turn, attribute.name)
+
+
 def _last_version(turn: Turn, attribute: str) -> int:
     """The version at which something last happened to an attribute; at least the flow's start."""
+    values = turn.draft.values(attribute)
     ends = (turn.draft.step(id).ended_version for id in turn.draft.plan.attributes[attribute].providers)
-    return max([1, *(value.version for value in turn.draft.values(attribute)), *ends])
+    return max([values[-1].version if values else 1, *ends])
 
 
 def _is_time_over(turn: Turn) -> bool:

@@ -23,9 +23,10 @@ from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.parse_work import STEP_ID_RULE, step_id
 from argyll_redis.core.reader import Reader, has_controls
 from argyll_redis.core.values import check, shown
-from argyll_redis.errors import InvalidInput, NoGoals, Problem
+from argyll_redis.errors import InvalidInput, NoGoals, Problem, UnknownFlow
 
 _DROPPED = re.compile(r"[^a-z0-9_.+-]")
+_FLOW_ID = re.compile(r"[a-z0-9_.+:-]+")
 _BLANK = re.compile(r"\s")
 
 
@@ -44,6 +45,14 @@ def sanitize_flow_id(text: object) -> str:
         what = f"is {len(id):,} characters long"
         raise InvalidInput(problems=[Problem("id", what, f"use at most {MAX_ID_CHARS}")])
     return id
+
+
+def read_flow_id(text: object) -> str:
+    """Reads the id of a flow that is there already, a child or not. Raises `UnknownFlow` for what no
+    flow can be called: a store is not asked for it."""
+    if isinstance(text, str) and _FLOW_ID.fullmatch(text):
+        return text
+    raise UnknownFlow(f'no flow "{shown(text)}" exists')
 
 
 def parse_goals(goals: object) -> tuple[StepId, ...]:

@@ -93,7 +93,7 @@ def _root_of_missing(turn: Turn, attribute: Attribute) -> RootCause | None:
             return RootCause(run.id, f"skipped ({run.reason})")
     given = {value.step for value in draft.values(attribute.name)}
     for run in runs:
-        if run.id not in given:
+        if run.status is StepStatus.COMPLETED and run.id not in given:
             return RootCause(run.id, f'completed without "{attribute.name}"')
     return None
 

@@ -421,7 +421,10 @@ class Flow:
         plain: dict[str, object] = {
             name: getattr(self, name, None) for name in Flow.__slots__ if name not in left_out
         }
-        plain["turn_firsts"] = list(self.turn_firsts)
+        plain["attributes"] = {name: tuple(values) for name, values in self.attributes.items()}
+        plain["tokens"] = dict(self.tokens)
+        plain["turn_firsts"] = tuple(self.turn_firsts)
+        plain["turn_ats"] = tuple(self.turn_ats)
         plain["steps"] = {id: run.picture() for id, run in self.steps.items()}
         return plain
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from argyll_redis.core.commands import Answer, Command, Start
 from argyll_redis.core.decide import Decision, decide, evolve
 from argyll_redis.core.inputs import Evaluate
+from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.outbox import outbox
 from argyll_redis.core.state import Flow
 from argyll_redis.core.turn import MAX_COMMANDS_A_TURN
@@ -210,6 +211,12 @@ class Committer:
     def _pump(self) -> None:
         """Sends what is ready, in calls as large as allowed, while calls may be sent."""
         self._is_pump_due = False
+        try:
+            self._send_ready()
+        except Exception as error:
+            self._stop(_as_bug(error), error)
+
+    def _send_ready(self) -> None:
         while self._ready and self._calls < CALLS_IN_FLIGHT and self.fatal is None:
             cold: list[Mailbox] = []
             batch: list[InFlight] = []
@@ -334,7 +341,7 @@ class Committer:
         for each in posted:
             if not isinstance(each.command, Start):
                 others.append(each)
-            elif is_same_start(flow, each.command):
+            elif is_same_start(flow, each.command.plan.goals, each.command):
                 each.succeed(Answer(counted=False, reason="the flow was started with the same already"))
             else:
                 each.fail(
@@ -592,15 +599,30 @@ class Committer:
 
 
 def _as_bug(error: Exception) -> ArgyllError:
-    """Deciding never raises but for a bug, whatever it raises."""
-    return error if isinstance(error, ArgyllError) else InvariantBroken(f"deciding failed: {error!r}")
+    """What is raised where nothing should be, as an error of this package."""
+    return error if isinstance(error, ArgyllError) else InvariantBroken(f"this is a bug: {error!r}")
 
 
-def is_same_start(flow: Flow, start: Start) -> bool:
+class StartTerms(Protocol):
+    """What a start says of a flow beside its goals."""
+
+    @property
+    def init(self) -> Mapping[str, list[JSON]]: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+    @property
+    def metadata(self) -> Mapping[str, JSON]: ...
+    @property
+    def compensate(self) -> str | None: ...
+    @property
+    def timeout_ms(self) -> int: ...
+
+
+def is_same_start(flow: Flow, goals: Sequence[StepId], start: StartTerms) -> bool:
     """Whether a flow was started with what a start asks for; the plan is not compared, as the
     catalog may have moved on."""
     return (
-        flow.plan.goals == start.plan.goals
+        tuple(flow.plan.goals) == tuple(goals)
         and encode_canonical(flow.init) == encode_canonical(start.init)
         and flow.labels == start.labels
         and encode_canonical(flow.metadata) == encode_canonical(start.metadata)

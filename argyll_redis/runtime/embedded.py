@@ -21,6 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,11 +206,12 @@ class _Child:
         """Kills the server, as what it holds is not kept, and waits until nothing is left of it."""
         assert self._guard.stdin is not None
         self._guard.stdin.close()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._guard.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
+        # The watcher may still be cleaning up; whatever is left of the group ends before we clean up.
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._guard.pid, signal.SIGKILL)
-            self._guard.wait()
+        self._guard.wait()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 

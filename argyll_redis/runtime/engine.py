@@ -32,6 +32,7 @@ from argyll_redis.runtime.clock import ServerClock, spread_ms
 from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.mailbox import Posted
 from argyll_redis.runtime.payload import read_control, read_work
+from argyll_redis.runtime.preference import Place, own_places
 from argyll_redis.runtime.work import Hand, InHand, key_of
 from argyll_redis.steps.context import StepContext
 from argyll_redis.steps.job import Handler, Job
@@ -131,6 +132,9 @@ class Engine:
         self._suspects: set[tuple[int, str, str]] = set()
         self._readers: Mapping[str, int] = {}
         self._rotation = 0
+        self._places: tuple[list[Place], list[Place]] = ([], [])
+        """Where it takes work from: what prefers it, and the rest."""
+        self.meet(())
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -------------------------------------------------------------------- slots
@@ -169,11 +173,14 @@ class Engine:
         readers = max(1, self._readers.get(queue, 1))
         return StreamRef(partition, stream, readers, self.hand.count(partition, stream))
 
-    def _rotated(self, limit: int) -> list[StreamRef]:
-        """Work streams of all partitions, a rotating part of them first."""
-        every = [self._ref(p, queue) for p in range(self._store.partitions) for queue in self.config.queues]
-        self._rotation = (self._rotation + limit) % len(every)
-        return (every[self._rotation :] + every[: self._rotation])[:limit]
+    def _rotated(self, limit: int | None = None) -> list[StreamRef]:
+        """Work streams, those that prefer this engine first; in each group another one first each time."""
+        self._rotation += limit or 1
+        places: list[Place] = []
+        for group in self._places:
+            start = self._rotation % len(group) if group else 0
+            places += group[start:] + group[:start]
+        return [self._ref(partition, queue) for partition, queue in places[:limit]]
 
     # ----------------------------------------------------------------- delivery
 
@@ -389,6 +396,10 @@ class Engine:
             for queue in engine.queues:
                 readers[queue] = readers.get(queue, 0) + 1
         self._readers = readers
+        partitions = self._store.partitions
+        own = own_places(self.config.info, engines, partitions)
+        every = [(partition, queue) for partition in range(partitions) for queue in self.config.queues]
+        self._places = ([p for p in every if p in own], [p for p in every if p not in own])
 
     # -------------------------------------------------------------------- loops
 
@@ -421,7 +432,7 @@ class Engine:
 
     async def _fetch_waiting(self) -> bool:
         slots, self._free = self._free, 0
-        streams = self._rotated(self._store.partitions * len(self.config.queues))
+        streams = self._rotated()
         fetch = Fetch(self.config.id, slots, streams, control=0)
         entries: Sequence[Entry] = ()
         try:
@@ -434,7 +445,7 @@ class Engine:
         if self._free <= 0:
             return
         self._free -= 1
-        streams = [(ref.partition, ref.stream) for ref in self._rotated(10**6)]
+        streams = [(ref.partition, ref.stream) for ref in self._rotated()]
         entries: Sequence[Entry] = ()
         try:
             entries = await self._store.block(self.config.id, streams, BLOCK_MS)

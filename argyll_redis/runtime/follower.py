@@ -72,7 +72,11 @@ class Follower:
     async def add(self, following: Following) -> None:
         self._following.setdefault(following.flow_id, set()).add(following)
         if self._task is None or self._task.done():
-            await self._begin()
+            try:
+                await self._begin()
+            except BaseException:
+                self.remove(following)
+                raise
 
     def remove(self, following: Following) -> None:
         others = self._following.get(following.flow_id, set())

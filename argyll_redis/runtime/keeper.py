@@ -12,7 +12,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from argyll_redis.core.commands import Look, Lose
 from argyll_redis.core.decide import decide
@@ -32,6 +31,7 @@ from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.engine import Engine
 from argyll_redis.runtime.logs import Logs
 from argyll_redis.runtime.mailbox import Posted
+from argyll_redis.runtime.preference import own_partitions
 from argyll_redis.store.protocol import (
     CONTROL,
     Due,
@@ -89,6 +89,11 @@ class Keeper:
         self._cursors: dict[tuple[int, str], str] = {}
         self._takeover_ms = 0
         self._is_stopped = False
+
+    @property
+    def restored(self) -> int:
+        """What the sweep has restored so far: entries that flows ought to have had, and lacked."""
+        return self._sweep.restored
 
     def wake_at(self, due_ms: int) -> None:
         """Asks for a round when a due entry that this process has committed is due."""
@@ -168,14 +173,7 @@ class Keeper:
 
     def _own_partitions(self) -> list[int]:
         """The partitions that this engine sweeps: those that prefer it among the live ones."""
-        ids = [engine.id for engine in self.engines] or [self._engine.config.id]
-        return [p for p in range(self._store.partitions) if preferred(str(p), ids) == self._engine.config.id]
-
-
-def preferred(name: str, engines: Sequence[str]) -> str:
-    """The engine that a name prefers, by rendezvous hashing: when an engine comes or goes, only what
-    prefers that one moves."""
-    return max(engines, key=lambda id: blake2b(f"{name}\0{id}".encode(), digest_size=8).digest())
+        return own_partitions(self._engine.config.id, self.engines, self._store.partitions)
 
 
 @dataclass(slots=True)

@@ -6,10 +6,12 @@ A node alone starts flows, completes work and reads; with an engine beside it, i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from argyll_redis.core.model import Step, StepType
 from argyll_redis.core.state import Flow
+from argyll_redis.errors import StoreUnavailable
 from argyll_redis.runtime.catalogs import CatalogBook
 from argyll_redis.runtime.clock import ServerClock, monotonic_ms, spread_ms
 from argyll_redis.runtime.committer import Committer
@@ -20,6 +22,8 @@ from argyll_redis.runtime.logs import Logs
 from argyll_redis.scripting import Evaluator
 from argyll_redis.steps.job import Handler
 from argyll_redis.store.protocol import Store
+
+log = logging.getLogger(__name__)
 
 
 class Node:
@@ -73,7 +77,7 @@ class Node:
         handlers: Mapping[StepType, Handler],
         *,
         can_do: Callable[[Step], bool],
-        until: Callable[[], Awaitable[None]],
+        until: Callable[[], Awaitable[object]],
         on_ready: Callable[[Engine, Keeper], None] | None = None,
     ) -> None:
         """Is an engine until `until` returns, then drains.
@@ -108,7 +112,7 @@ class Node:
 
 
 async def _serve(
-    node: Node, engine: Engine, keeper: Keeper, renewer: Renewer, until: Callable[[], Awaitable[None]]
+    node: Node, engine: Engine, keeper: Keeper, renewer: Renewer, until: Callable[[], Awaitable[object]]
 ) -> None:
     """Runs the loops of an engine; whichever of them fails stops it."""
     loop = asyncio.get_running_loop()
@@ -122,9 +126,7 @@ async def _serve(
             for task in readers:
                 task.cancel()
             await asyncio.wait(readers)
-            await engine.drain()
-            await node.committer.close()
-            await engine.leave_group(renewer.streams)
+            await _drain(node, engine, renewer)
     except asyncio.CancelledError:
         engine.abort()
         raise
@@ -141,7 +143,19 @@ async def _serve(
             raise result
 
 
-async def _until_stopped(node: Node, until: Callable[[], Awaitable[None]]) -> None:
+async def _drain(node: Node, engine: Engine, renewer: Renewer) -> None:
+    """Lets an engine end in order, within its grace and one more for the server: what is not committed
+    by then is taken over by others."""
+    await engine.drain()
+    try:
+        async with asyncio.timeout(engine.config.grace_ms / 1000):
+            await node.committer.close()
+            await engine.leave_group(renewer.streams)
+    except (TimeoutError, StoreUnavailable) as error:
+        log.error("the engine ends without its last words, others will take over: %s", error or "no reply")
+
+
+async def _until_stopped(node: Node, until: Callable[[], Awaitable[object]]) -> None:
     """Waits for the end that was asked for, or for the committer to give up."""
     asked = asyncio.ensure_future(until())
     gave_up = asyncio.ensure_future(node.committer.gave_up.wait())

@@ -6,6 +6,9 @@ wait for threads that others hold.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,7 +17,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from argyll_redis.core.commands import Accepted, Broken, Outcome, Succeeded, Unfinished
-from argyll_redis.core.limits import MAX_EVENT_BYTES
+from argyll_redis.core.limits import MAX_ERROR_CHARS, MAX_EVENT_BYTES
 from argyll_redis.core.model import JSON, Step
 from argyll_redis.declare import Declared
 from argyll_redis.errors import Failed, InvalidInput, NotCompleted
@@ -34,21 +37,29 @@ class PythonHandler:
         return step.python is not None and step.python.handler in self._functions
 
     async def __call__(self, job: Job) -> Outcome:
+        """Calls the function. Whatever it raises is an outcome, even what would end a process: only
+        the cancellation of this call is not."""
         assert job.step.python is not None
         declared = self._functions[job.step.python.handler]
         arguments: dict[str, Any] = dict(job.inputs)
         if declared.context_parameter:
             arguments[declared.context_parameter] = job.context
-        timeout_ms = job.step.work.timeout_ms
         try:
-            if not timeout_ms:
-                return _judge(await self._call(declared, arguments), declared)
-            with anyio.move_on_after(timeout_ms / 1000):
-                return _judge(await self._call(declared, arguments), declared)
-        except Exception as error:
+            return await self._within_time(job, declared, arguments)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                job.context.cancel()
+                raise
             return outcome_of(error, declared, job.step)
-        except (SystemExit, KeyboardInterrupt) as error:
-            return Unfinished(text_of(error))
+
+    async def _within_time(self, job: Job, declared: Declared, arguments: dict[str, Any]) -> Outcome:
+        timeout_ms = job.step.work.timeout_ms
+        if not timeout_ms:
+            return _judge(await self._call(declared, arguments), declared)
+        with anyio.move_on_after(timeout_ms / 1000):
+            return _judge(await self._call(declared, arguments), declared)
         job.context.cancel()
         return Unfinished(f"timed out after {timeout_ms} ms")
 
@@ -56,14 +67,21 @@ class PythonHandler:
         if declared.is_async:
             return await declared.function(**arguments)
         call = partial(declared.function, **arguments)
-        return await to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
+        returned = await to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
+        # A plain function may wrap an async one, as decorators do.
+        return await returned if inspect.isawaitable(returned) else returned
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def outcome_of(error: BaseException, declared: Declared, step: Step) -> Outcome:
     """The one place where an exception of a step's code becomes what the work came to."""
     if isinstance(error, NotCompleted):
-        return Unfinished(str(error), error.after_ms)
-    if isinstance(error, Failed) or isinstance(error, declared.permanent) or _is_permanent(error, step):
+        return Unfinished(text_of(error), _whole_ms(getattr(error, "after_ms", None)))
+    if isinstance(error, (Failed, *declared.permanent)) or _is_permanent(error, step):
         return Broken(text_of(error))
     return Unfinished(text_of(error))
 
@@ -74,16 +92,23 @@ def _is_permanent(error: BaseException, step: Step) -> bool:
     return any(base.__qualname__ in names or base.__name__ in names for base in type(error).__mro__)
 
 
-MAX_ERROR_CHARS = 4_096
-"""Of an error's text that is kept; errors of steps may be hostile."""
+def _whole_ms(given: Any) -> int | None:
+    """A delay that a step asked for; None for what is no time."""
+    if isinstance(given, int | float) and math.isfinite(given):
+        return max(0, round(given))
+    return None
 
 
 def text_of(error: BaseException) -> str:
     """The text of an error as events keep it: a step's own words bare, others after their type."""
-    text = str(error)
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # its own __str__ is broken
+        text = ""
     if not isinstance(error, Failed | NotCompleted):
-        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return text.encode("utf-8", "replace").decode()[:MAX_ERROR_CHARS]
+        text = f"{kind}: {text}" if text else kind
+    return (text or kind).encode("utf-8", "replace").decode()[:MAX_ERROR_CHARS]
 
 
 def _judge(returned: Any, declared: Declared) -> Outcome:
@@ -93,10 +118,11 @@ def _judge(returned: Any, declared: Declared) -> Outcome:
     try:
         outputs = _outputs(returned, declared)
     except InvalidInput as error:
-        return Broken(f"the outputs are not JSON: {error}")
-    size = len(encode(outputs)) if outputs else 0
+        return Broken(f"the outputs are not JSON: {error}"[:MAX_ERROR_CHARS])
+    size = len(encode(outputs))
     if size > MAX_EVENT_BYTES:
-        return Broken(f"the outputs are {size} bytes, more than the {MAX_EVENT_BYTES} that an event may have")
+        what = f"{size:,} bytes, more than the {MAX_EVENT_BYTES:,} that an event may have"
+        return Broken(f"the outputs are {what} (keep large data elsewhere, give its place)")
     return Succeeded(outputs)
 
 
@@ -104,8 +130,9 @@ def _outputs(returned: Any, declared: Declared) -> dict[str, JSON]:
     if not declared.outputs:
         return {}
     if declared.single_output:
-        return {declared.outputs[0]: check(returned)}
+        name = declared.outputs[0]
+        return {name: check(returned, name)}
     if not isinstance(returned, Mapping):
         names = ", ".join(declared.outputs)
-        raise InvalidInput(f"expected a mapping with {names}, got {type(returned).__name__}")
+        raise InvalidInput(f"expected a mapping with {names}, got a {type(returned).__name__}")
     return {name: check(returned[name], name) for name in declared.outputs if name in returned}

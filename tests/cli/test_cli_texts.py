@@ -55,7 +55,9 @@ def test_colour_does_not_disturb_the_alignment(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_facts_are_aligned_and_what_is_empty_is_left_out() -> None:
-    assert texts.facts([("id", "a"), ("status", "b"), ("error", None), ("label", "")]) == "id      a\nstatus  b"
+    assert (
+        texts.facts([("id", "a"), ("status", "b"), ("error", None), ("label", "")]) == "id      a\nstatus  b"
+    )
 
 
 # ---------------------------------------------------------------------- values

@@ -38,13 +38,13 @@ from argyll_redis.core.commands import (
 )
 from argyll_redis.core.decide import Decision, decide, evolve
 from argyll_redis.core.events import Recorded
-from argyll_redis.core.model import JSON, Plan, RetryDefaults, Script, StepId, Token
+from argyll_redis.core.model import JSON, Attribute, Collect, Plan, RetryDefaults, Script, Step, StepId, Token
 from argyll_redis.core.outbox import Control, Effect, Release, Settled, Timer, outbox
 from argyll_redis.core.plan import make_plan
-from argyll_redis.core.state import Flow, StepRun, Value, WorkItem, token_of
+from argyll_redis.core.state import Flow, StepRun, WorkItem, token_of
 from argyll_redis.errors import ScriptError
 
-__all__ = ["World", "each", "line", "named", "plan_for", "script", "step"]
+__all__ = ["World", "each", "gate", "line", "named", "plan_for", "script", "step"]
 
 SEED = "5eed" * 8
 START_MS = 1_000_000
@@ -72,13 +72,24 @@ def named(inner: str = "", *, role: str = "required", type: str = "", **given: A
 # ---------------------------------------------------------------------- scripts
 
 
+def gate(source: str, *, collect: str = "first") -> dict[str, Any]:
+    """The spec of a required input with a match."""
+    return named(collect=collect, match=script(source))
+
+
 def script(source: str) -> dict[str, str]:
-    """A script of these tests: a Python expression over the inputs, or over `value`; `fail()` raises."""
+    """A script of these tests: a Python expression over the inputs, or over `value`; `fail()` raises,
+    `odd(names)` holds for half of all inputs."""
     return {"language": "lua", "script": source}
 
 
 def _fail() -> None:
     raise ValueError("no")
+
+
+def _odd(names: Mapping[str, JSON]) -> bool:
+    """Half of all inputs, whatever they are."""
+    return sum(repr(sorted(names.items())).encode()) % 2 == 1
 
 
 class Scripts:
@@ -96,7 +107,7 @@ class Scripts:
     def _ask(self, source: str, names: dict[str, Any]) -> bool:
         self.asked.append((source, names))
         try:
-            return bool(eval(source, {"fail": _fail}, names))
+            return bool(eval(source, {"fail": _fail, "odd": _odd, "names": names}, names))
         except Exception as error:
             raise ScriptError(f"{type(error).__name__}: {error}") from error
 
@@ -137,7 +148,7 @@ class World:
         self,
         *definitions: Mapping[str, Any],
         goals: str,
-        init: Mapping[str, Sequence[JSON]] | None = None,
+        init: Mapping[str, list[JSON]] | None = None,
         linger_ms: int = 3_600_000,
         timeout_ms: int = 0,
         **values: JSON,
@@ -154,13 +165,14 @@ class World:
         self.control: list[str] = []
         self.answer = Answer(counted=False)
         """To the last command."""
-        self.plan = plan_for(definitions, goals, {**{k: [v] for k, v in values.items()}, **(init or {})})
+        given: dict[str, list[JSON]] = {**{name: [value] for name, value in values.items()}, **(init or {})}
+        self.plan = plan_for(definitions, goals, given)
         self.start = Start(
             by="start:c1",
             plan=self.plan,
             plan_hash="plan-hash",
             seed=SEED,
-            init={**{name: [value] for name, value in values.items()}, **(init or {})},
+            init=given,
             linger_ms=linger_ms,
             timeout_ms=timeout_ms,
         )
@@ -217,7 +229,8 @@ class World:
         if by == ENGINE and attempt is None:
             attempt = current
         version = found.started_version if found and by == ENGINE and attempt == current else 0
-        self.answered(step, item, current if attempt is None else attempt)
+        if by == ENGINE:
+            self.answered(step, item, current if attempt is None else attempt)
         return self.say(Report(by, self.token(step, item), outcome, attempt, version))
 
     def succeed(self, step: str, item: int = 0, **outputs: JSON) -> list[str]:
@@ -328,7 +341,19 @@ def plan_for(
 ) -> Plan:
     """Plans goals (ids with blanks between) among steps, whether this version can run them or not."""
     catalog = catalog_of(dict(each) for each in definitions)
-    return make_plan(catalog, goals.split(), init, RetryDefaults())
+    return make_plan(catalog, goals.split(), init, RetryDefaults(), gate_open=gate_open)
+
+
+def gate_open(step: Step, attribute: Attribute, values: Sequence[JSON]) -> bool:
+    """Whether values alone open the match gate of an input."""
+    assert attribute.match is not None
+    try:
+        passed = [Scripts().match(attribute.match, value) for value in values]
+    except ScriptError:
+        return True  # it is for the flow to fail
+    if attribute.collect is Collect.NONE:
+        return not any(passed)
+    return all(passed) if attribute.collect is Collect.ALL else any(passed)
 
 
 def command_of(payload: str) -> Command:
@@ -343,8 +368,3 @@ def command_of(payload: str) -> Command:
             return TimeOut(TIMER)
         case _:
             return Look(TIMER)
-
-
-def value(given: JSON, step: str | None, version: int) -> Value:
-    """A value of an attribute, as a flow holds it."""
-    return Value(given, StepId(step) if step else None, version)

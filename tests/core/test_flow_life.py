@@ -26,42 +26,42 @@ BILL = step("bill", "order", "receipt")
 
 def test_a_start_runs_what_has_its_inputs_and_nothing_else() -> None:
     world = World(LOAD, BILL, goals="bill", id=7)
-    assert ["flow_started", "step_started load", "work_started load #1 first"] == world.first
+    assert world.first == ["flow_started", "step_started load", "work_started load #1 first"]
 
 
 def test_an_outcome_and_all_that_follows_from_it_are_one_transaction() -> None:
     world = World(LOAD, BILL, goals="bill", id=7)
-    assert [
+    assert world.succeed("load", order={"total": 3}) == [
         "work_succeeded load #1",
         "attribute_set order by load",
         "step_completed load",
         "step_started bill",
         "work_started bill #1 first",
-    ] == world.succeed("load", order={"total": 3})
+    ]
     assert len({recorded.tx for recorded in world.log[3:]}) == 1
 
 
 def test_a_flow_completes_when_its_goal_is_done_and_is_deactivated_in_the_same_transaction() -> None:
     world = World(LOAD, BILL, goals="bill", id=7)
     world.succeed("load", order={})
-    assert [
+    assert world.succeed("bill", receipt="r1") == [
         "work_succeeded bill #1",
         "attribute_set receipt by bill",
         "step_completed bill",
         "flow_completed",
         "flow_deactivated",
-    ] == world.succeed("bill", receipt="r1")
+    ]
     assert world.flow.status is FlowStatus.COMPLETED
 
 
 def test_an_empty_plan_starts_completes_and_is_deactivated_in_one_commit() -> None:
     world = World(LOAD, goals="load", order={"total": 3})
-    assert ["flow_started", "flow_completed", "flow_deactivated"] == world.first
+    assert world.first == ["flow_started", "flow_completed", "flow_deactivated"]
 
 
 def test_a_step_waits_for_all_of_its_required_inputs() -> None:
     world = World(step("a", "x", "p"), step("b", "x", "q"), step("c", "p q", "r"), goals="c", x=1)
-    assert ["work_succeeded a #1", "attribute_set p by a", "step_completed a"] == world.succeed("a", p=1)
+    assert world.succeed("a", p=1) == ["work_succeeded a #1", "attribute_set p by a", "step_completed a"]
     assert "step_started c" in world.succeed("b", q=1)
 
 
@@ -80,12 +80,12 @@ def test_a_flow_with_work_still_running_completes_and_is_deactivated_when_that_e
     world = World(step("a", "x", "y"), step("b", "x", "y"), step("c", "y", "z"), goals="c", x=1)
     world.succeed("a", y=1)
     assert "flow_deactivated" not in world.succeed("c", z=1)
-    assert [
+    assert world.succeed("b", y=2) == [
         "work_succeeded b #1",
         "attribute_set y by b",
         "step_completed b",
         "flow_deactivated",
-    ] == world.succeed("b", y=2)
+    ]
 
 
 # ----------------------------------------------------------------------- order
@@ -103,7 +103,7 @@ def test_failures_come_before_starts_whatever_the_names() -> None:
             x=1,
         )
         assert {good: "skipped", bad: "failed", "goal": "failed"} == world.statuses()
-        assert [] == world.events("work_started")
+        assert world.events("work_started") == []
 
 
 def test_what_a_start_makes_needless_is_skipped_and_not_run() -> None:
@@ -120,13 +120,13 @@ def test_what_a_start_makes_needless_is_skipped_and_not_run() -> None:
 
 def test_steps_equally_far_from_the_end_start_by_id() -> None:
     world = World(step("b", "x", "p"), step("a", "x", "q"), step("c", "p q", "r"), goals="c", x=1)
-    assert [
+    assert world.first == [
         "flow_started",
         "step_started a",
         "step_started b",
         "work_started a #1 first",
         "work_started b #1 first",
-    ] == world.first
+    ]
 
 
 def test_an_item_that_fails_its_check_ends_the_flow_before_any_work_starts() -> None:
@@ -140,7 +140,7 @@ def test_an_item_that_fails_its_check_ends_the_flow_before_any_work_starts() -> 
             xs=[1],
         )
         assert FlowStatus.FAILED is world.flow.status
-        assert [] == world.events("work_started")
+        assert world.events("work_started") == []
 
 
 # ---------------------------------------------------------------- optional inputs
@@ -148,7 +148,7 @@ def test_an_item_that_fails_its_check_ends_the_flow_before_any_work_starts() -> 
 
 def test_an_optional_input_without_a_deadline_is_never_waited_for() -> None:
     world = World(step("a", "x", "hint"), step("b", "x", "y", may="hint"), goals="b", x=1)
-    assert {"x": 1} == world.inputs("b")
+    assert world.inputs("b") == {"x": 1}
 
 
 def test_an_optional_input_is_used_when_it_is_there_in_time() -> None:
@@ -157,7 +157,7 @@ def test_an_optional_input_is_used_when_it_is_there_in_time() -> None:
     )
     world.succeed("a", hint="h")
     world.succeed("slow", w=1)
-    assert {"hint": "h", "w": 1} == world.inputs("b")
+    assert world.inputs("b") == {"hint": "h", "w": 1}
 
 
 def test_the_provider_of_an_optional_input_that_came_too_late_is_still_recorded() -> None:
@@ -165,10 +165,12 @@ def test_the_provider_of_an_optional_input_that_came_too_late_is_still_recorded(
         step("a", "x", "hint"), step("slow", "x", "w"), step("b", "w", "y", may="hint"), goals="b", x=1
     )
     world.succeed("slow", w=1)
-    assert ["work_succeeded a #1", "attribute_set hint by a", "step_completed a"] == world.succeed(
-        "a", hint="h"
-    )
-    assert {"w": 1} == world.inputs("b")
+    assert world.succeed("a", hint="h") == [
+        "work_succeeded a #1",
+        "attribute_set hint by a",
+        "step_completed a",
+    ]
+    assert world.inputs("b") == {"w": 1}
 
 
 def test_a_failed_provider_of_an_optional_input_does_no_harm() -> None:
@@ -182,13 +184,13 @@ def test_a_failed_provider_of_an_optional_input_does_no_harm() -> None:
 def test_a_default_stands_in_for_an_optional_input_and_never_becomes_an_attribute() -> None:
     optional = {"hint": named(role="optional", default='{"n": 1}')}
     world = World(step("b", "x", "y", attributes=optional), goals="b", x=1)
-    assert {"hint": {"n": 1}, "x": 1} == world.inputs("b")
-    assert [] == world.values("hint")
+    assert world.inputs("b") == {"hint": {"n": 1}, "x": 1}
+    assert world.values("hint") == []
 
 
 def test_an_optional_input_without_a_value_or_a_default_is_left_out() -> None:
     world = World(step("b", "x", "y", may="hint"), goals="b", x=1)
-    assert {"x": 1} == world.inputs("b")
+    assert world.inputs("b") == {"x": 1}
 
 
 # ---------------------------------------------------------------------- other roles
@@ -196,30 +198,30 @@ def test_an_optional_input_without_a_value_or_a_default_is_left_out() -> None:
 
 def test_a_required_input_takes_the_first_value() -> None:
     world = World(step("b", "x", "y"), goals="b", init={"x": ["one", "two"]})
-    assert {"x": "one"} == world.inputs("b")
+    assert world.inputs("b") == {"x": "one"}
 
 
 def test_a_const_is_always_its_value_and_no_initial_value_overrides_it() -> None:
     world = World(step("b", "x", "y", attributes={"k": named(role="const", value="5")}), goals="b", x=1, k=9)
-    assert {"k": 5, "x": 1} == world.inputs("b")
+    assert world.inputs("b") == {"k": 5, "x": 1}
 
 
 def test_a_meta_input_is_not_among_the_inputs_that_are_recorded() -> None:
     world = World(
         step("b", "x", "y", attributes={"me": named(role="meta", key="receipt_token")}), goals="b", x=1
     )
-    assert {"x": 1} == world.inputs("b")
+    assert world.inputs("b") == {"x": 1}
 
 
 def test_inputs_are_known_by_their_inner_names() -> None:
     world = World(step("b", "", "y", attributes={"x": named("inside")}), goals="b", x=1)
-    assert {"inside": 1} == world.inputs("b")
+    assert world.inputs("b") == {"inside": 1}
 
 
 def test_outputs_are_known_by_their_inner_names_and_become_attributes_under_their_own() -> None:
     world = World(step("b", "x", "", attributes={"y": named("inside", role="output")}), goals="b", x=1)
     world.succeed("b", inside=2, y=3)
-    assert [2] == world.values("y")
+    assert world.values("y") == [2]
 
 
 def test_outputs_that_are_not_declared_never_become_attributes() -> None:
@@ -249,24 +251,24 @@ def alternatives() -> World:
 
 
 def test_all_providers_of_an_attribute_that_may_start_do() -> None:
-    assert ["a", "b1"] == [event.step for event in alternatives().events("step_started")]
+    assert [event.step for event in alternatives().events("step_started")] == ["a", "b1"]
 
 
 def test_a_loser_that_has_not_started_is_skipped_when_nobody_wants_it_any_more() -> None:
     world = alternatives()
-    assert [
+    assert world.succeed("a", y=1) == [
         "work_succeeded a #1",
         "attribute_set y by a",
         "step_completed a",
         "step_skipped b2 unwanted",
         "step_started c",
         "work_started c #1 first",
-    ] == world.succeed("a", y=1)
+    ]
 
 
 def test_when_one_alternative_fails_the_other_wins() -> None:
     world = alternatives()
-    assert ["work_failed a #1: broken", "step_failed a: broken"] == world.fail("a")
+    assert world.fail("a") == ["work_failed a #1: broken", "step_failed a: broken"]
     world.succeed("b1", w=1)
     assert "step_started c" in world.succeed("b2", y=2)
 
@@ -275,13 +277,13 @@ def test_a_second_value_of_an_attribute_is_kept_behind_the_first() -> None:
     world = World(step("a", "x", "y"), step("b", "x", "y"), step("c", "y", "z"), goals="c", x=1)
     world.succeed("b", y="of b")
     world.succeed("a", y="of a")
-    assert [("of b", "b"), ("of a", "a")] == [(v.value, v.step) for v in world.flow.values("y")]
-    assert {"y": "of b"} == world.inputs("c")
+    assert [(v.value, v.step) for v in world.flow.values("y")] == [("of b", "b"), ("of a", "a")]
+    assert world.inputs("c") == {"y": "of b"}
 
 
 def test_a_provider_that_completes_without_the_attribute_leaves_it_to_the_others() -> None:
     world = World(step("a", "x", "y"), step("b", "x", "y"), step("c", "y", "z"), goals="c", x=1)
-    assert ["work_succeeded a #1", "step_completed a"] == world.succeed("a")
+    assert world.succeed("a") == ["work_succeeded a #1", "step_completed a"]
     assert "step_started c" in world.succeed("b", y=2)
 
 
@@ -296,21 +298,21 @@ def test_a_flow_with_several_goals_completes_when_every_one_is_done() -> None:
 
 def test_a_goal_that_its_predicate_skips_is_done() -> None:
     world = World(step("a", "x", "y", predicate=script("x > 5")), goals="a", x=1)
-    assert ["flow_started", "step_skipped a predicate", "flow_completed", "flow_deactivated"] == world.first
+    assert world.first == ["flow_started", "step_skipped a predicate", "flow_completed", "flow_deactivated"]
 
 
 def test_a_flow_fails_at_once_when_one_of_its_goals_has_failed() -> None:
     world = World(step("a", "x", "p"), step("b", "x", "q"), goals="a b", x=1)
-    assert [
+    assert world.fail("a") == [
         "work_failed a #1: broken",
         "step_failed a: broken",
         'flow_failed: goal "a" failed: broken',
-    ] == world.fail("a")
+    ]
 
 
 def test_a_goal_that_planning_left_out_is_done_from_the_start() -> None:
     world = World(step("a", "x", "p"), step("b", "x", "q"), goals="a b", x=1, p=5)
-    assert ["b"] == list(world.flow.steps)
+    assert list(world.flow.steps) == ["b"]
     assert "flow_completed" in world.succeed("b", q=1)
 
 
@@ -326,7 +328,7 @@ def test_the_result_is_what_each_goal_provided_by_attribute_name() -> None:
     )
     world.succeed("a", p=1)
     world.succeed("b", inside=2)
-    assert [("q", 2), ("p", 1)] == list(result_of(world.flow).items())
+    assert list(result_of(world.flow).items()) == [("q", 2), ("p", 1)]
 
 
 def test_where_two_goals_provide_one_name_the_later_goal_wins() -> None:
@@ -342,13 +344,13 @@ def test_the_result_has_what_a_goal_provided_and_not_what_another_step_did() -> 
     world.succeed("a", p="of a")
     world.succeed("c", r=1)
     world.succeed("b", p="of b", q=2)
-    assert {"p": "of b", "q": 2, "r": 1} == result_of(world.flow)
+    assert result_of(world.flow) == {"p": "of b", "q": 2, "r": 1}
 
 
 def test_a_goal_that_was_left_out_gives_the_initial_values_of_its_outputs() -> None:
     world = World(step("a", "x", "p"), step("b", "x", "q"), goals="a b", x=1, p=5)
     world.succeed("b", q=6)
-    assert {"p": 5, "q": 6} == result_of(world.flow)
+    assert result_of(world.flow) == {"p": 5, "q": 6}
 
 
 # ------------------------------------------------------------------- legal moves

@@ -25,12 +25,12 @@ def items_of(world: World, id: str) -> list[dict[str, object]]:
 
 def test_a_step_without_for_each_has_one_work_item() -> None:
     world = World(step("a", "xs", "y"), goals="a", xs=[1, 2, 3])
-    assert [{"xs": [1, 2, 3]}] == items_of(world, "a")
+    assert items_of(world, "a") == [{"xs": [1, 2, 3]}]
 
 
 def test_one_for_each_array_makes_one_item_an_element() -> None:
     world = World(CHARGE, goals="charge", item=["a", "b"])
-    assert [{"item": "a"}, {"item": "b"}] == items_of(world, "charge")
+    assert items_of(world, "charge") == [{"item": "a"}, {"item": "b"}]
 
 
 def test_several_arrays_make_their_product_in_name_order_the_first_name_slowest() -> None:
@@ -43,35 +43,35 @@ def test_several_arrays_make_their_product_in_name_order_the_first_name_slowest(
 def test_the_order_is_that_of_attribute_names_and_not_of_inner_names() -> None:
     pair = step("pair", "", "y", attributes={"a": each("z"), "b": each("c")})
     world = World(pair, goals="pair", a=[1, 2], b=[3, 4])
-    assert [{"z": 1, "c": 3}, {"z": 1, "c": 4}, {"z": 2, "c": 3}, {"z": 2, "c": 4}] == items_of(world, "pair")
+    assert items_of(world, "pair") == [{"z": 1, "c": 3}, {"z": 1, "c": 4}, {"z": 2, "c": 3}, {"z": 2, "c": 4}]
 
 
 def test_the_start_of_a_step_says_how_many_items_it_has() -> None:
     world = World(CHARGE, goals="charge", item=[1, 2, 3])
-    assert 3 == world.last("step_started").event.data()["items"]
+    assert world.last("step_started").event.data()["items"] == 3
 
 
 def test_an_optional_for_each_input_that_was_left_out_makes_no_items_of_its_own() -> None:
     optional = step("a", "", "y", attributes={"xs": each(), "zs": each(role="optional")})
     world = World(optional, goals="a", xs=[1, 2])
-    assert [{"xs": 1}, {"xs": 2}] == items_of(world, "a")
+    assert items_of(world, "a") == [{"xs": 1}, {"xs": 2}]
 
 
 def test_a_default_of_a_for_each_input_is_split_like_any_value() -> None:
     optional = step("a", "", "y", attributes={"xs": each(role="optional", default="[1, 2]")})
-    assert [{"xs": 1}, {"xs": 2}] == items_of(World(optional, goals="a"), "a")
+    assert items_of(World(optional, goals="a"), "a") == [{"xs": 1}, {"xs": 2}]
 
 
 def test_an_empty_array_gives_no_items_and_the_step_completes_with_empty_lists() -> None:
-    assert [
+    assert (world := World(CHARGE, goals="charge", item=[])).first == [
         "flow_started",
         "step_started charge",
         "attribute_set receipt by charge",
         "step_completed charge",
         "flow_completed",
         "flow_deactivated",
-    ] == (world := World(CHARGE, goals="charge", item=[])).first
-    assert [[]] == world.values("receipt")
+    ]
+    assert world.values("receipt") == [[]]
 
 
 def test_one_empty_array_among_several_gives_no_items() -> None:
@@ -85,12 +85,12 @@ def test_a_for_each_value_that_is_no_array_fails_the_step_and_names_the_input(va
     world = World(named_inside, goals="a", xs=value)
     error = 'input "inside" is not an array, so its elements cannot be work items'
     assert f"step_failed a: {error}" in world.first
-    assert {"inside": {"attribute": "xs", "index": 0}} == world.last("step_failed").event.data()["inputs"]
+    assert world.last("step_failed").event.data()["inputs"] == {"inside": {"attribute": "xs", "index": 0}}
 
 
 def test_as_many_items_as_allowed_are_taken() -> None:
     world = World(CHARGE, goals="charge", item=list(range(MAX_ITEMS)))
-    assert MAX_ITEMS == world.run("charge").size
+    assert world.run("charge").size == MAX_ITEMS
 
 
 def test_more_items_than_allowed_fail_the_step_before_anything_is_expanded() -> None:
@@ -110,12 +110,12 @@ def test_tokens_follow_from_seed_step_and_index_and_differ() -> None:
     world = World(CHARGE, goals="charge", item=[1, 2, 3])
     expected = [token_of(world.flow.seed, world.run("charge").id, index) for index in range(3)]
     assert expected == [event.token for event in world.events("work_started")]
-    assert 3 == len(set(expected))
+    assert len(set(expected)) == 3
     assert token_of("00" * 16, world.run("charge").id, 0) != expected[0]
 
 
 def test_a_token_is_128_bits_in_hexadecimal_digits() -> None:
-    assert 32 == len(World(CHARGE, goals="charge", item=[1]).token("charge"))
+    assert len(World(CHARGE, goals="charge", item=[1]).token("charge")) == 32
 
 
 # ------------------------------------------------------------------- parallelism
@@ -124,13 +124,13 @@ def test_a_token_is_128_bits_in_hexadecimal_digits() -> None:
 def test_items_start_in_item_order_no_more_than_parallelism_at_once() -> None:
     two = step("a", "", "y", attributes={"xs": each()}, work_config={"parallelism": 2})
     world = World(two, goals="a", xs=[1, 2, 3, 4])
-    assert ["work_started a[0] #1 first", "work_started a[1] #1 first"] == world.first[2:]
-    assert ["work_succeeded a[1] #1", "work_started a[2] #1 first"] == world.succeed("a", 1, y=1)
+    assert world.first[2:] == ["work_started a[0] #1 first", "work_started a[1] #1 first"]
+    assert world.succeed("a", 1, y=1) == ["work_succeeded a[1] #1", "work_started a[2] #1 first"]
 
 
 def test_parallelism_is_one_when_nothing_is_said() -> None:
     world = World(step("a", "", "y", attributes={"xs": each()}), goals="a", xs=[1, 2])
-    assert ["work_started a[0] #1 first"] == world.first[2:]
+    assert world.first[2:] == ["work_started a[0] #1 first"]
 
 
 def test_an_item_that_waits_for_its_retry_frees_its_slot() -> None:
@@ -140,13 +140,13 @@ def test_an_item_that_waits_for_its_retry_frees_its_slot() -> None:
 
 def test_an_accepted_item_keeps_its_slot() -> None:
     world = World(step("a", "", "y", attributes={"xs": each()}), goals="a", xs=[1, 2])
-    assert ["work_accepted a[0] #1"] == world.accept("a")
+    assert world.accept("a") == ["work_accepted a[0] #1"]
 
 
 def test_an_item_completed_from_outside_before_its_turn_is_passed_over() -> None:
     world = World(step("a", "", "y", attributes={"xs": each()}), goals="a", xs=[1, 2, 3])
-    assert ["work_succeeded a[1] #0"] == world.complete("a", 1, y=1)
-    assert ["work_succeeded a[0] #1", "work_started a[2] #1 first"] == world.succeed("a", 0, y=1)
+    assert world.complete("a", 1, y=1) == ["work_succeeded a[1] #0"]
+    assert world.succeed("a", 0, y=1) == ["work_succeeded a[0] #1", "work_started a[2] #1 first"]
 
 
 # ----------------------------------------------------------------------- outputs
@@ -163,13 +163,13 @@ def test_an_output_is_a_list_in_item_order_of_inputs_and_output_under_attribute_
     world = World(renamed, goals="a", x=["p", "q"], k=1)
     world.succeed("a", 1, given="second")
     world.succeed("a", 0, given="first")
-    assert [[{"x": "p", "y": "first"}, {"x": "q", "y": "second"}]] == world.values("y")
+    assert world.values("y") == [[{"x": "p", "y": "first"}, {"x": "q", "y": "second"}]]
 
 
 def test_one_element_gives_a_list_of_one() -> None:
     world = World(CHARGE, goals="charge", item=["a"])
     world.succeed("charge", receipt=1)
-    assert [[{"item": "a", "receipt": 1}]] == world.values("receipt")
+    assert world.values("receipt") == [[{"item": "a", "receipt": 1}]]
 
 
 def test_an_item_that_did_not_provide_an_output_is_not_in_its_list() -> None:
@@ -177,8 +177,8 @@ def test_an_item_that_did_not_provide_an_output_is_not_in_its_list() -> None:
     world = World(both, goals="a", x=[1, 2])
     world.succeed("a", 0, y=1)
     world.succeed("a", 1, y=2, z=3)
-    assert [[{"x": 1, "y": 1}, {"x": 2, "y": 2}]] == world.values("y")
-    assert [[{"x": 2, "z": 3}]] == world.values("z")
+    assert world.values("y") == [[{"x": 1, "y": 1}, {"x": 2, "y": 2}]]
+    assert world.values("z") == [[{"x": 2, "z": 3}]]
 
 
 def test_single_items_are_not_checked_against_the_type_of_their_list() -> None:
@@ -195,16 +195,19 @@ def test_a_predicate_is_checked_for_the_step_and_for_each_item_with_its_inputs()
     world = World(picky, goals="a", x=[1, 2, 3], k=0)
     world.succeed("a", 0, y=1)
     world.succeed("a", 2, y=3)
-    assert ["work_skipped a[1]"] == [text for text in world.lines() if "skipped" in text]
-    assert [[{"x": 1, "y": 1}, {"x": 3, "y": 3}]] == world.values("y")
-    assert [{"x": [1, 2, 3], "k": 0}, {"x": 1, "k": 0}, {"x": 2, "k": 0}, {"x": 3, "k": 0}] == [
-        names for _, names in world.scripts.asked
+    assert [text for text in world.lines() if "skipped" in text] == ["work_skipped a[1]"]
+    assert world.values("y") == [[{"x": 1, "y": 1}, {"x": 3, "y": 3}]]
+    assert [names for _, names in world.scripts.asked] == [
+        {"x": [1, 2, 3], "k": 0},
+        {"x": 1, "k": 0},
+        {"x": 2, "k": 0},
+        {"x": 3, "k": 0},
     ]
 
 
 def test_without_for_each_a_predicate_is_asked_once() -> None:
     world = World(step("a", "x", "y", predicate=script("x == 1")), goals="a", x=1)
-    assert [("x == 1", {"x": 1})] == world.scripts.asked
+    assert world.scripts.asked == [("x == 1", {"x": 1})]
 
 
 def test_a_predicate_that_is_false_for_the_whole_step_skips_the_step() -> None:
@@ -220,8 +223,9 @@ def test_with_for_each_a_check_that_raises_at_the_step_is_left_to_the_items() ->
 def test_a_predicate_that_raises_for_an_item_fails_that_item() -> None:
     picky = step("a", "", "y", attributes={"x": each()}, predicate=script("x + 1 > 0"))
     world = World(picky, goals="a", x=["text"])
-    assert 'work_failed a #0: the predicate failed: TypeError: can only concatenate str (not "int") to str' in (
-        world.first
+    assert (
+        'work_failed a #0: the predicate failed: TypeError: can only concatenate str (not "int") to str'
+        in (world.first)
     )
     assert StepStatus.FAILED is world.run("a").status
 
@@ -229,14 +233,14 @@ def test_a_predicate_that_raises_for_an_item_fails_that_item() -> None:
 def test_a_step_whose_items_are_all_skipped_completes_with_empty_lists() -> None:
     picky = step("a", "", "y", attributes={"x": each()}, predicate=script("x == [1, 2]"))
     world = World(picky, goals="a", x=[1, 2])
-    assert ["work_skipped a[0]", "work_skipped a[1]"] == world.first[2:4]
-    assert [[]] == world.values("y")
+    assert world.first[2:4] == ["work_skipped a[0]", "work_skipped a[1]"]
+    assert world.values("y") == [[]]
 
 
 def test_a_skipped_item_does_not_take_a_slot() -> None:
     picky = step("a", "", "y", attributes={"x": each()}, predicate=script("x != 1"))
     world = World(picky, goals="a", x=[1, 2, 3])
-    assert ["work_skipped a[0]", "work_started a[1] #1 first"] == world.first[2:]
+    assert world.first[2:] == ["work_skipped a[0]", "work_started a[1] #1 first"]
 
 
 # ---------------------------------------------------------------------- on_failure
@@ -257,7 +261,7 @@ def test_fail_fast_is_the_default_and_the_first_permanent_failure_fails_the_step
 def test_with_fail_fast_items_that_never_started_stay_pending_and_get_no_event() -> None:
     world = on_failure("fail_fast")
     world.fail("a", item=0)
-    assert [] == [recorded for recorded in world.log if world.token("a", 2) in str(recorded.event.data())]
+    assert [recorded for recorded in world.log if world.token("a", 2) in str(recorded.event.data())] == []
 
 
 def test_the_error_of_a_step_says_how_many_items_failed_and_the_first_error() -> None:
@@ -265,13 +269,13 @@ def test_the_error_of_a_step_says_how_many_items_failed_and_the_first_error() ->
     world.fail("a", "no card", item=1)
     world.fail("a", "no stock", item=0)
     world.succeed("a", 2, y=1)
-    assert "2 of 3 work items failed; the first: no card" == world.run("a").error
-    assert {"step": "a", "error": "no card"} == world.last("step_failed").event.data()["root_cause"]
+    assert world.run("a").error == "2 of 3 work items failed; the first: no card"
+    assert world.last("step_failed").event.data()["root_cause"] == {"step": "a", "error": "no card"}
 
 
 def test_finish_runs_all_items_and_then_fails() -> None:
     world = on_failure("finish")
-    assert ["work_failed a[0] #1: broken", "work_started a[2] #1 first"] == world.fail("a", item=0)
+    assert world.fail("a", item=0) == ["work_failed a[0] #1: broken", "work_started a[2] #1 first"]
     world.succeed("a", 1, y=1)
     assert "step_failed a: 1 of 3 work items failed; the first: broken" in world.succeed("a", 2, y=1)
 
@@ -281,17 +285,20 @@ def test_tolerate_runs_all_items_and_completes_with_what_succeeded() -> None:
     world.fail("a", item=0)
     world.succeed("a", 1, y="one")
     assert "step_completed a" in world.fail("a", item=2)
-    assert [[{"x": 1, "y": "one"}]] == world.values("y")
+    assert world.values("y") == [[{"x": 1, "y": "one"}]]
 
 
 def test_tolerate_completes_with_empty_lists_when_nothing_succeeded() -> None:
     world = on_failure("tolerate", 1)
-    assert ["work_failed a #1: broken", "attribute_set y by a", "step_completed a"] == world.fail("a")[:3]
-    assert [[]] == world.values("y")
+    assert world.fail("a")[:3] == ["work_failed a #1: broken", "attribute_set y by a", "step_completed a"]
+    assert world.values("y") == [[]]
 
 
 def test_tolerate_without_for_each_completes_and_provides_nothing() -> None:
     world = World(step("a", "x", "y", work_config={"on_failure": "tolerate"}), goals="a", x=1)
-    assert ["work_failed a #1: broken", "step_completed a", "flow_completed", "flow_deactivated"] == world.fail(
-        "a"
-    )
+    assert world.fail("a") == [
+        "work_failed a #1: broken",
+        "step_completed a",
+        "flow_completed",
+        "flow_deactivated",
+    ]

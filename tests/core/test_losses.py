@@ -17,7 +17,7 @@ def one(**work_config: Any) -> World:
 
 def test_a_lost_attempt_is_started_again_at_once() -> None:
     world = one()
-    assert ["work_started a #2 lost"] == world.lose("a")
+    assert world.lose("a") == ["work_started a #2 lost"]
 
 
 def test_the_new_attempt_has_the_same_token_and_an_entry_of_its_own() -> None:
@@ -54,22 +54,22 @@ def test_after_a_loss_an_item_without_attempts_left_fails_with_outcome_unknown()
 def test_an_attempt_is_lost_once() -> None:
     world = one()
     world.lose("a")
-    assert [] == world.say(Lose("work:e2", world.token("a"), 1))
+    assert world.say(Lose("work:e2", world.token("a"), 1)) == []
     assert not world.answer.counted
 
 
 def test_a_settled_attempt_cannot_be_lost() -> None:
     world = one()
     world.succeed("a", y=1)
-    assert [] == world.say(Lose("work:e2", world.token("a"), 1))
+    assert world.say(Lose("work:e2", world.token("a"), 1)) == []
 
 
 def test_an_accepted_attempt_cannot_be_lost_as_no_engine_has_it() -> None:
     world = one()
     world.accept("a")
-    assert [] == world.say(Lose("work:e2", world.token("a"), 1))
+    assert world.say(Lose("work:e2", world.token("a"), 1)) == []
 
 
 def test_a_loss_of_an_unknown_token_says_nothing() -> None:
     world = one()
-    assert [] == world.say(Lose("work:e2", "no such token", 1))
+    assert world.say(Lose("work:e2", "no such token", 1)) == []

@@ -18,6 +18,12 @@ def two() -> World:
     return World(step("a", "x", "y"), step("b", "x", "z"), goals="a b", x=1)
 
 
+def finishing() -> World:
+    """A step that goes on when one of its two items has failed."""
+    config = {"on_failure": "finish"}
+    return World(step("a", "", "y", attributes={"xs": each()}, work_config=config), goals="a", xs=[1, 2])
+
+
 # ------------------------------------------------------------------------ successes
 
 
@@ -25,36 +31,36 @@ def test_a_success_counts_from_a_superseded_attempt() -> None:
     world = one()
     world.lose("a")
     assert "work_succeeded a #1" in world.report("a", Succeeded({"y": 1}), attempt=1)
-    assert [1] == world.values("y")
+    assert world.values("y") == [1]
 
 
 def test_the_first_success_wins() -> None:
     world = two()
     world.lose("a")
     world.report("a", Succeeded({"y": "late"}), attempt=1)
-    assert ["work_ignored a #2 the work item is over already: succeeded"] == world.report(
-        "a", Succeeded({"y": "current"}), attempt=2
-    )
-    assert ["late"] == world.values("y")
+    assert world.report("a", Succeeded({"y": "current"}), attempt=2) == [
+        "work_ignored a #2 the work item is over already: succeeded"
+    ]
+    assert world.values("y") == ["late"]
 
 
 def test_a_success_counts_while_the_item_waits_for_its_retry() -> None:
     world = one()
     world.fall_short("a")
     assert "work_succeeded a #1" in world.complete("a", y=1)
-    assert {} == world.due
+    assert world.due == {}
 
 
 def test_a_completion_of_an_item_that_never_started_has_attempt_0() -> None:
     world = World(step("a", "", "y", attributes={"xs": each()}), goals="a", xs=[1, 2])
-    assert ["work_succeeded a[1] #0"] == world.complete("a", 1, y=1)
-    assert 0 == world.item("a", 1).attempt
+    assert world.complete("a", 1, y=1) == ["work_succeeded a[1] #0"]
+    assert world.item("a", 1).attempt == 0
 
 
 def test_a_completion_of_an_item_that_never_started_has_attempt_0_whatever_it_says() -> None:
     world = World(step("a", "", "y", attributes={"xs": each()}), goals="a", xs=[1, 2])
     said = world.say(Report(WEBHOOK, world.token("a", 1), Succeeded({"y": 1}), 7))
-    assert ["work_succeeded a[1] #0"] == said
+    assert said == ["work_succeeded a[1] #0"]
 
 
 # -------------------------------------------------------------------- not completed
@@ -64,9 +70,9 @@ def test_a_completion_of_an_item_that_never_started_has_attempt_0_whatever_it_sa
 def test_not_completed_counts_from_the_current_attempt_only(by: str) -> None:
     world = one()
     world.lose("a")
-    assert ["work_ignored a #1 attempt 1 is not the current one, 2"] == world.report(
-        "a", Unfinished("late"), attempt=1, by=by
-    )
+    assert world.report("a", Unfinished("late"), attempt=1, by=by) == [
+        "work_ignored a #1 attempt 1 is not the current one, 2"
+    ]
     assert WorkStatus.ACTIVE is world.item("a").status
 
 
@@ -79,14 +85,14 @@ def test_without_an_attempt_a_report_speaks_for_the_current_one() -> None:
 def test_not_completed_counts_once() -> None:
     world = one()
     world.fall_short("a")
-    assert ["work_ignored a #1 the work item is not active"] == world.fall_short("a")
+    assert world.fall_short("a") == ["work_ignored a #1 the work item is not active"]
 
 
 def test_an_item_that_never_started_cannot_be_not_completed() -> None:
     world = World(step("a", "", "y", attributes={"xs": each()}), goals="a", xs=[1, 2])
-    assert ["work_ignored a[1] #0 the work item is not active"] == world.report(
-        "a", Unfinished("later"), item=1, by=WEBHOOK
-    )
+    assert world.report("a", Unfinished("later"), item=1, by=WEBHOOK) == [
+        "work_ignored a[1] #0 the work item is not active"
+    ]
     assert "work_started a[1] #1 first" in world.succeed("a", 0, y=1)
 
 
@@ -103,9 +109,9 @@ def test_a_permanent_failure_counts_from_the_current_attempt() -> None:
 def test_a_permanent_failure_from_a_superseded_attempt_does_not_count(by: str) -> None:
     world = one()
     world.lose("a")
-    assert ["work_ignored a #1 attempt 1 is not the current one, 2"] == world.report(
-        "a", Broken("no"), attempt=1, by=by
-    )
+    assert world.report("a", Broken("no"), attempt=1, by=by) == [
+        "work_ignored a #1 attempt 1 is not the current one, 2"
+    ]
 
 
 def test_a_permanent_failure_from_a_webhook_counts_whatever_its_attempt() -> None:
@@ -118,7 +124,7 @@ def test_an_item_that_waits_for_its_retry_can_be_failed_from_outside() -> None:
     world = one()
     world.fall_short("a")
     assert "work_failed a #1: no" in world.report("a", Broken("no"), by=OPERATOR)
-    assert {} == world.due
+    assert world.due == {}
 
 
 def test_an_item_that_never_started_can_be_failed_from_outside() -> None:
@@ -131,8 +137,8 @@ def test_an_item_that_never_started_can_be_failed_from_outside() -> None:
 
 def test_an_accepted_attempt_stays_active_and_its_entry_is_gone() -> None:
     world = one()
-    assert ["work_accepted a #1"] == world.accept("a")
-    assert {} == world.work
+    assert world.accept("a") == ["work_accepted a #1"]
+    assert world.work == {}
     assert WorkStatus.ACTIVE is world.item("a").status
 
 
@@ -141,13 +147,13 @@ def test_an_acceptance_after_the_outcome_or_from_an_older_attempt_is_not_recorde
     world = two()
     world.lose("a")
     world.report("a", Succeeded({"y": 1}), attempt=2)
-    assert [] == world.report("a", Accepted(), attempt=attempt)
+    assert world.report("a", Accepted(), attempt=attempt) == []
 
 
 def test_a_second_acceptance_is_not_recorded() -> None:
     world = one()
     world.accept("a")
-    assert [] == world.accept("a")
+    assert world.accept("a") == []
 
 
 def test_an_accepted_attempt_can_succeed_fail_or_be_tried_again() -> None:
@@ -167,11 +173,11 @@ def test_an_accepted_attempt_can_succeed_fail_or_be_tried_again() -> None:
 def test_what_is_ignored_is_on_record_once_a_token_and_attempt() -> None:
     world = two()
     world.succeed("a", y=1)
-    assert ["work_ignored a #1 the work item is over already: succeeded"] == world.succeed("a", y=2)
+    assert world.succeed("a", y=2) == ["work_ignored a #1 the work item is over already: succeeded"]
     for _ in range(3):
-        assert [] == world.succeed("a", y=3)
-        assert [] == world.fail("a")
-        assert [] == world.complete("a", y=4)
+        assert world.succeed("a", y=3) == []
+        assert world.fail("a") == []
+        assert world.complete("a", y=4) == []
 
 
 def test_each_attempt_that_ran_may_be_on_record() -> None:
@@ -189,32 +195,25 @@ def test_made_up_attempts_do_not_make_the_log_grow() -> None:
     for attempt in range(-5, 100):
         world.report("a", Succeeded({"y": 1}), attempt=attempt, by=WEBHOOK)
     assert world.flow.version - before == 2
-    assert [0, 1] == [event.attempt for event in world.events("work_ignored")]
+    assert [event.attempt for event in world.events("work_ignored")] == [0, 1]
 
 
 def test_a_late_success_is_recorded_with_its_outputs() -> None:
-    world = two()
-    world.fall_short("a")
-    world.report("a", Broken("no"), by=OPERATOR)
-    world = World(step("a", "", "y", attributes={"xs": each()}, work_config={"on_failure": "finish"}), goals="a", xs=[1, 2])
+    world = finishing()
     world.fail("a", item=0)
     world.succeed("a", 0, y="late", extra=1)
     ignored = world.last("work_ignored").event.data()
-    assert {"y": "late"} == ignored["outputs"]
-    assert "the work item is over already: failed" == ignored["reason"]
+    assert ignored["outputs"] == {"y": "late"}
+    assert ignored["reason"] == "the work item is over already: failed"
 
 
 def test_a_late_success_is_recorded_once_beside_what_was_ignored_before() -> None:
-    world = World(
-        step("a", "", "y", attributes={"xs": each()}, work_config={"on_failure": "finish"}),
-        goals="a",
-        xs=[1, 2],
-    )
+    world = finishing()
     world.fail("a", item=0)
-    assert 1 == len(world.fail("a", item=0))
-    assert 1 == len(world.succeed("a", 0, y=1))
-    assert [] == world.succeed("a", 0, y=2)
-    assert [] == world.fail("a", item=0)
+    assert len(world.fail("a", item=0)) == 1
+    assert len(world.succeed("a", 0, y=1)) == 1
+    assert world.succeed("a", 0, y=2) == []
+    assert world.fail("a", item=0) == []
 
 
 def test_what_is_ignored_changes_nothing_else() -> None:
@@ -229,7 +228,7 @@ def test_what_is_ignored_is_answered_as_not_counted_with_the_reason() -> None:
     world = two()
     world.succeed("a", y=1)
     world.succeed("a", y=2)
-    assert (False, False, "the work item is over already: succeeded") == tuple(world.answer)
+    assert tuple(world.answer) == (False, False, "the work item is over already: succeeded")
 
 
 def test_what_counts_is_answered_as_counted() -> None:
@@ -244,13 +243,13 @@ def test_what_counts_is_answered_as_counted() -> None:
 @pytest.mark.parametrize("step_given", [None, "a"])
 def test_an_unknown_token_is_answered_as_unknown_and_writes_nothing(step_given: str | None) -> None:
     world = one()
-    assert [] == world.say(Report(WEBHOOK, "0" * 32, Succeeded({}), step=step_given))
+    assert world.say(Report(WEBHOOK, "0" * 32, Succeeded({}), step=step_given)) == []
     assert world.answer.unknown
 
 
 def test_a_token_of_another_step_is_unknown() -> None:
     world = two()
-    assert [] == world.say(Report(WEBHOOK, world.token("a"), Succeeded({"y": 1}), step="b"))
+    assert world.say(Report(WEBHOOK, world.token("a"), Succeeded({"y": 1}), step="b")) == []
     assert world.answer.unknown
 
 
@@ -263,7 +262,7 @@ def test_a_token_of_a_step_that_has_not_started_is_unknown() -> None:
 def test_a_flow_that_does_not_exist_knows_no_token() -> None:
     world = one()
     world.flow = type(world.flow)("f2")
-    assert [] == world.say(Report(WEBHOOK, "0" * 32, Succeeded({})))
+    assert world.say(Report(WEBHOOK, "0" * 32, Succeeded({}))) == []
     assert world.answer.unknown
 
 
@@ -297,7 +296,15 @@ def test_an_output_of_its_declared_type_is_taken(type: str, value: object) -> No
 
 @pytest.mark.parametrize(
     ("type", "value"),
-    [("string", 1), ("number", "1"), ("number", True), ("boolean", 0), ("object", []), ("array", {}), ("null", 0)],
+    [
+        ("string", 1),
+        ("number", "1"),
+        ("number", True),
+        ("boolean", 0),
+        ("object", []),
+        ("array", {}),
+        ("null", 0),
+    ],
 )
 def test_an_output_of_another_type_fails_the_work_item_for_good(type: str, value: object) -> None:
     world = typed(type, work_config={"max_retries": -1})
@@ -312,8 +319,6 @@ def test_an_output_of_another_type_from_a_superseded_attempt_does_not_count() ->
 
 
 def test_what_was_returned_beside_a_wrong_output_is_not_taken() -> None:
-    world = World(
-        step("a", "x", "z", attributes={"y": named(role="output", type="string")}), goals="a", x=1
-    )
+    world = World(step("a", "x", "z", attributes={"y": named(role="output", type="string")}), goals="a", x=1)
     world.succeed("a", y=1, z=2)
-    assert [] == world.values("z")
+    assert world.values("z") == []

@@ -31,17 +31,17 @@ def delays(config: WorkConfig, count: int, *, token: str = "t") -> list[int]:
 
 def test_a_fixed_delay_stays_the_same() -> None:
     config = WorkConfig(backoff=Backoff.FIXED, init_backoff_ms=300)
-    assert [300, 300, 300, 300] == delays(config, 4)
+    assert delays(config, 4) == [300, 300, 300, 300]
 
 
 def test_a_linear_delay_grows_by_itself() -> None:
     config = WorkConfig(backoff=Backoff.LINEAR, init_backoff_ms=300)
-    assert [300, 600, 900, 1200] == delays(config, 4)
+    assert delays(config, 4) == [300, 600, 900, 1200]
 
 
 def test_an_exponential_delay_doubles() -> None:
     config = WorkConfig(backoff=Backoff.EXPONENTIAL, init_backoff_ms=300)
-    assert [300, 600, 1200, 2400] == delays(config, 4)
+    assert delays(config, 4) == [300, 600, 1200, 2400]
 
 
 @pytest.mark.parametrize("backoff", list(Backoff))
@@ -57,7 +57,7 @@ def test_the_defaults_are_exponential_from_a_second_to_a_minute_without_jitter()
 
 def test_a_tiny_exponential_delay_reaches_even_the_longest_maximum() -> None:
     config = WorkConfig(init_backoff_ms=1, max_backoff_ms=MAX_DURATION_MS)
-    assert MAX_DURATION_MS == delay_ms(config, retry=1_000_000, token=Token("t"), attempt=1)
+    assert delay_ms(config, retry=1_000_000, token=Token("t"), attempt=1) == MAX_DURATION_MS
 
 
 def test_jitter_spreads_downwards_differently_for_each_token_and_attempt() -> None:
@@ -89,9 +89,10 @@ def test_every_delay_is_at_least_a_millisecond_and_at_most_the_maximum(
 
 def test_a_delay_that_the_step_asks_for_replaces_the_computed_one_unspread() -> None:
     world = one(jitter=1.0, max_backoff=10)
-    assert ["work_not_completed a #1: busy", "work_retry_scheduled a #2 1234"] == world.fall_short(
-        "a", "busy", after_ms=1234
-    )
+    assert world.fall_short("a", "busy", after_ms=1234) == [
+        "work_not_completed a #1: busy",
+        "work_retry_scheduled a #2 1234",
+    ]
 
 
 def test_a_delay_that_the_step_asks_for_is_at_most_a_day() -> None:
@@ -118,39 +119,39 @@ def test_losses_do_not_make_delays_longer() -> None:
 def test_a_retry_starts_when_its_delay_has_passed_and_not_before() -> None:
     world = one(init_backoff=100)
     world.fall_short("a")
-    assert [] == world.wait(99)
-    assert ["work_started a #2 retry"] == world.wait(1)
+    assert world.wait(99) == []
+    assert world.wait(1) == ["work_started a #2 retry"]
 
 
 def test_a_retry_is_called_once_however_often_its_due_entry_comes() -> None:
     world = one(init_backoff=100)
     world.fall_short("a")
     world.wait(100)
-    assert [] == world.say(Retry("timer:e2", world.token("a"), 2))
+    assert world.say(Retry("timer:e2", world.token("a"), 2)) == []
 
 
 def test_a_due_entry_that_comes_too_early_starts_nothing() -> None:
     world = one(init_backoff=100)
     world.fall_short("a")
-    assert [] == world.say(Retry("timer:e2", world.token("a"), 2))
+    assert world.say(Retry("timer:e2", world.token("a"), 2)) == []
 
 
 def test_an_immediate_retry_starts_in_the_same_transaction_and_leaves_no_due_entry() -> None:
     world = one()
-    assert [
+    assert world.fall_short("a", after_ms=0) == [
         "work_not_completed a #1: not yet",
         "work_retry_scheduled a #2 0",
         "work_started a #2 retry",
-    ] == world.fall_short("a", after_ms=0)
-    assert {} == world.due
+    ]
+    assert world.due == {}
 
 
 def test_a_due_retry_without_a_free_slot_waits_without_an_event_until_one_frees() -> None:
     fans = step("a", "", "y", attributes={"xs": each()}, work_config={"init_backoff": 100})
     world = World(fans, goals="a", xs=[1, 2, 3])
     world.fall_short("a", item=0)
-    assert [] == world.wait(1000)
-    assert ["work_succeeded a[1] #1", "work_started a[0] #2 retry"] == world.succeed("a", 1, y=1)
+    assert world.wait(1000) == []
+    assert world.succeed("a", 1, y=1) == ["work_succeeded a[1] #1", "work_started a[0] #2 retry"]
 
 
 def test_when_a_slot_frees_the_first_due_item_in_item_order_starts() -> None:
@@ -160,15 +161,15 @@ def test_when_a_slot_frees_the_first_due_item_in_item_order_starts() -> None:
     for item in (2, 1, 0):
         world.fall_short("a", item=item)
     world.wait(100)
-    assert ["work_succeeded a[4] #1", "work_started a[0] #2 retry"] == world.succeed("a", 4, y=1)
-    assert ["work_succeeded a[3] #1", "work_started a[1] #2 retry"] == world.succeed("a", 3, y=1)
+    assert world.succeed("a", 4, y=1) == ["work_succeeded a[4] #1", "work_started a[0] #2 retry"]
+    assert world.succeed("a", 3, y=1) == ["work_succeeded a[3] #1", "work_started a[1] #2 retry"]
 
 
 def test_a_retry_that_is_not_due_does_not_take_the_slot_of_an_item_that_never_started() -> None:
     fans = step("a", "", "y", attributes={"xs": each()}, work_config={"init_backoff": 100})
     world = World(fans, goals="a", xs=[1, 2, 3])
     world.fall_short("a", item=0)
-    assert ["work_succeeded a[1] #1", "work_started a[2] #1 first"] == world.succeed("a", 1, y=1)
+    assert world.succeed("a", 1, y=1) == ["work_succeeded a[1] #1", "work_started a[2] #1 first"]
 
 
 # ------------------------------------------------------------------------- budgets
@@ -179,11 +180,11 @@ def test_the_retry_budget_counts_what_was_reported_not_completed() -> None:
     for _ in range(2):
         world.fall_short("a")
         world.wait(10)
-    assert [
+    assert world.fall_short("a")[:3] == [
         "work_not_completed a #3: not yet",
         "work_failed a #3: not yet (after 2 retries)",
         "step_failed a: not yet (after 2 retries)",
-    ] == world.fall_short("a")[:3]
+    ]
 
 
 def test_losses_do_not_use_up_the_retry_budget() -> None:
@@ -201,7 +202,7 @@ def test_max_retries_minus_one_is_without_end() -> None:
 
 
 def test_max_retries_0_takes_the_default() -> None:
-    assert 10 == one(max_retries=0).plan.steps["a"].work.max_retries
+    assert one(max_retries=0).plan.steps["a"].work.max_retries == 10
 
 
 def test_max_attempts_bounds_starts_of_any_kind_and_wins_over_max_retries() -> None:
@@ -221,9 +222,9 @@ def test_an_attempt_counts_starts_of_any_kind() -> None:
     world.lose("a")
     world.fall_short("a")
     world.wait(1)
-    assert 3 == world.item("a").attempt
-    assert ["first", "lost", "retry"] == [event.reason for event in world.events("work_started")]
+    assert world.item("a").attempt == 3
+    assert [event.reason for event in world.events("work_started")] == ["first", "lost", "retry"]
 
 
 def test_a_permanent_failure_is_never_retried() -> None:
-    assert ["work_failed a #1: broken", "step_failed a: broken"] == one(max_retries=-1).fail("a")[:2]
+    assert one(max_retries=-1).fail("a")[:2] == ["work_failed a #1: broken", "step_failed a: broken"]

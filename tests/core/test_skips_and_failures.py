@@ -16,9 +16,7 @@ def cause_of(world: World) -> RootCause | None:
 
 def chain(**first: object) -> World:
     """`a` makes `p`, `b` makes `q` of it, `c` makes `r` of that."""
-    return World(
-        step("a", "x", "p", **first), step("b", "p", "q"), step("c", "q", "r"), goals="c", x=1
-    )
+    return World(step("a", "x", "p", **first), step("b", "p", "q"), step("c", "q", "r"), goals="c", x=1)
 
 
 def test_a_failure_reaches_the_goal_and_ends_the_flow_in_the_same_transaction() -> None:
@@ -37,14 +35,14 @@ def test_every_failure_names_the_root_cause() -> None:
     world = chain()
     world.fail("a", "no stock")
     roots = [event.data()["root_cause"] for event in world.events("step_failed")]
-    assert [{"step": "a", "error": "no stock"}] * 3 == roots
+    assert roots == [{"step": "a", "error": "no stock"}] * 3
     assert RootCause("a", "no stock") == cause_of(world)
 
 
 def test_a_failed_step_names_the_attributes_that_it_lacks() -> None:
     world = chain()
     world.fail("a")
-    assert ("p",) == world.run("b").unsatisfied
+    assert world.run("b").unsatisfied == ("p",)
 
 
 def test_a_skipped_provider_fails_those_that_need_what_it_did_not_provide_and_is_named() -> None:
@@ -62,7 +60,11 @@ def test_a_provider_that_completes_without_the_attribute_fails_those_that_need_i
 
 def test_of_several_providers_the_one_that_failed_is_the_root_cause() -> None:
     world = World(
-        step("a", "x", "p", predicate=script("False")), step("b", "x", "p"), step("c", "p", "q"), goals="c", x=1
+        step("a", "x", "p", predicate=script("False")),
+        step("b", "x", "p"),
+        step("c", "p", "q"),
+        goals="c",
+        x=1,
     )
     world.fail("b", "no stock")
     assert RootCause("b", "no stock") == cause_of(world)
@@ -74,7 +76,7 @@ def test_a_step_that_has_failed_does_not_fail_again_by_another_input() -> None:
     )
     world.fail("a")
     world.fail("b")
-    assert 1 == len([text for text in world.lines() if text.startswith("step_failed c")])
+    assert len([text for text in world.lines() if text.startswith("step_failed c")]) == 1
 
 
 def test_what_only_a_failed_step_wanted_is_skipped() -> None:
@@ -97,7 +99,7 @@ def test_skips_and_failures_go_on_to_a_fixed_point() -> None:
     world = World(*steps, step("goal", "p20", "z"), goals="goal", p0=1)
     world.fail("s00")
     assert {"failed"} == set(world.statuses().values())
-    assert 2 == len({recorded.tx for recorded in world.log})
+    assert len({recorded.tx for recorded in world.log}) == 2
 
 
 # ------------------------------------------------------------------------ raising
@@ -106,13 +108,13 @@ def test_skips_and_failures_go_on_to_a_fixed_point() -> None:
 def test_a_predicate_that_raises_fails_its_step_with_the_inputs_it_had() -> None:
     world = World(step("a", "x", "y", predicate=script("fail()")), goals="a", x=1)
     failed = world.last("step_failed").event.data()
-    assert "the predicate failed: ValueError: no" == failed["error"]
-    assert {"x": {"attribute": "x", "index": 0}} == failed["inputs"]
+    assert failed["error"] == "the predicate failed: ValueError: no"
+    assert failed["inputs"] == {"x": {"attribute": "x", "index": 0}}
 
 
 def test_a_step_that_a_predicate_skips_keeps_the_inputs_it_had() -> None:
     world = World(step("a", "x", "y", predicate=script("False")), goals="a", x=1)
-    assert {"x": 1} == world.inputs("a")
+    assert world.inputs("a") == {"x": 1}
 
 
 def test_a_predicate_sees_consts_and_defaults_by_inner_name() -> None:
@@ -126,7 +128,7 @@ def test_a_predicate_sees_consts_and_defaults_by_inner_name() -> None:
 
 def test_a_predicate_is_not_asked_before_the_step_has_its_inputs() -> None:
     world = World(step("a", "x", "p"), step("b", "p", "q", predicate=script("fail()")), goals="b", x=1)
-    assert [] == world.scripts.asked
+    assert world.scripts.asked == []
 
 
 # ------------------------------------------------------------------------- wanting
@@ -144,7 +146,7 @@ def test_a_step_that_two_want_is_skipped_only_when_neither_does() -> None:
         x=1,
     )
     world.succeed("v", v=1)
-    assert "pending" == world.statuses()["late"]
+    assert world.statuses()["late"] == "pending"
     assert "step_skipped late unwanted" in world.succeed("u", u=1)
 
 
@@ -158,11 +160,11 @@ def test_a_skip_of_what_is_not_wanted_goes_up_the_whole_way() -> None:
         goals="c",
         x=1,
     )
-    assert [
+    assert [text for text in world.succeed("a", y=1) if "skipped" in text] == [
         "step_skipped b3 unwanted",
         "step_skipped b2 unwanted",
-    ] == [text for text in world.succeed("a", y=1) if "skipped" in text]
-    assert "active" == world.statuses()["b1"]
+    ]
+    assert world.statuses()["b1"] == "active"
 
 
 def test_a_goal_is_wanted_even_when_nobody_uses_what_it_provides() -> None:
@@ -174,7 +176,7 @@ def test_a_goal_is_wanted_even_when_nobody_uses_what_it_provides() -> None:
 def test_a_late_value_starts_nothing_in_a_step_that_has_started_already() -> None:
     world = World(step("a", "x", "y"), step("b", "x", "y"), step("c", "y", "z"), goals="c", x=1)
     world.succeed("a", y=1)
-    assert ["work_succeeded b #1", "attribute_set y by b", "step_completed b"] == world.succeed("b", y=2)
+    assert world.succeed("b", y=2) == ["work_succeeded b #1", "attribute_set y by b", "step_completed b"]
 
 
 # ------------------------------------------------------------------- failed steps
@@ -195,58 +197,59 @@ def fans(**config: object) -> World:
 def test_results_of_items_of_a_failed_step_are_still_recorded() -> None:
     world = fans()
     world.fail("a", item=0)
-    assert ["work_succeeded a[1] #1"] == world.succeed("a", 1, y=1)
-    assert [] == world.values("y")
+    assert world.succeed("a", 1, y=1) == ["work_succeeded a[1] #1"]
+    assert world.values("y") == []
 
 
 def test_no_item_of_a_failed_step_starts_any_more() -> None:
     world = fans()
     world.fail("a", item=0)
-    assert ["work_failed a[1] #1: broken"] == world.fail("a", item=1)
+    assert world.fail("a", item=1) == ["work_failed a[1] #1: broken"]
 
 
 def test_a_waiting_retry_of_a_failed_step_is_dropped_as_abandoned() -> None:
     world = fans()
     world.fall_short("a", item=0)
-    assert [
+    assert world.fail("a", item=1) == [
         "work_failed a[1] #1: broken",
         "step_failed a: 1 of 4 work items failed; the first: broken",
         "work_failed a[0] #1: abandoned",
-    ] == world.fail("a", item=1)
-    assert ["control f1 linger a"] == list(world.due)
+    ]
+    assert list(world.due) == ["control f1 linger a"]
 
 
 def test_what_is_not_completed_in_a_failed_step_is_not_retried() -> None:
     world = fans()
     world.fail("a", item=0)
-    assert ["work_not_completed a[1] #1: not yet", "work_failed a[1] #1: abandoned"] == world.fall_short(
-        "a", item=1
-    )
+    assert world.fall_short("a", item=1) == [
+        "work_not_completed a[1] #1: not yet",
+        "work_failed a[1] #1: abandoned",
+    ]
 
 
 def test_a_lost_item_of_a_failed_step_is_not_called_again() -> None:
     world = fans()
     world.fail("a", item=0)
-    assert ["work_failed a[1] #1: abandoned"] == world.lose("a", item=1)
+    assert world.lose("a", item=1) == ["work_failed a[1] #1: abandoned"]
 
 
 def test_an_item_of_a_failed_step_that_was_released_but_not_begun_is_not_called() -> None:
     world = fans()
     world.fail("a", item=0)
-    assert ["work_failed a[1] #1: abandoned"] == world.abandon("a", item=1)
+    assert world.abandon("a", item=1) == ["work_failed a[1] #1: abandoned"]
 
 
 def test_an_item_that_still_matters_is_not_abandoned() -> None:
     world = fans()
-    assert [] == world.abandon("a", item=1)
+    assert world.abandon("a", item=1) == []
 
 
 def test_an_accepted_item_of_a_failed_step_is_waited_for_until_linger_and_then_abandoned() -> None:
     world = fans()
     world.accept("a", item=1)
     world.fail("a", item=0)
-    assert [] == world.wait(3_599_999)
-    assert ["work_failed a[1] #1: abandoned"] == world.wait(1)
+    assert world.wait(3_599_999) == []
+    assert world.wait(1) == ["work_failed a[1] #1: abandoned"]
 
 
 def test_a_flow_goes_on_while_the_items_of_a_failed_step_end() -> None:

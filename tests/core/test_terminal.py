@@ -32,35 +32,41 @@ def over(**slow: Any) -> World:
 
 def test_a_success_after_the_outcome_is_recorded_and_completes_its_step() -> None:
     world = over()
-    assert [
+    assert world.succeed("slow", y=2) == [
         "work_succeeded slow #1",
         "attribute_set y by slow",
         "step_completed slow",
         "flow_deactivated",
-    ] == world.succeed("slow", y=2)
+    ]
 
 
 def test_a_failure_after_the_outcome_is_recorded_and_fails_its_step() -> None:
     world = over()
-    assert ["work_failed slow #1: broken", "step_failed slow: broken", "flow_deactivated"] == world.fail("slow")
+    assert world.fail("slow") == [
+        "work_failed slow #1: broken",
+        "step_failed slow: broken",
+        "flow_deactivated",
+    ]
     assert FlowStatus.COMPLETED is world.flow.status
 
 
 def test_what_is_not_completed_after_the_outcome_is_abandoned_and_not_retried() -> None:
     world = over()
-    assert [
+    assert world.fall_short("slow") == [
         "work_not_completed slow #1: not yet",
         "work_failed slow #1: abandoned",
         "step_failed slow: abandoned",
         "flow_deactivated",
-    ] == world.fall_short("slow")
+    ]
 
 
 def test_a_lost_attempt_is_not_called_again_after_the_outcome() -> None:
     world = over()
-    assert ["work_failed slow #1: abandoned", "step_failed slow: abandoned", "flow_deactivated"] == world.lose(
-        "slow"
-    )
+    assert world.lose("slow") == [
+        "work_failed slow #1: abandoned",
+        "step_failed slow: abandoned",
+        "flow_deactivated",
+    ]
 
 
 def test_what_was_released_but_not_begun_is_abandoned_once_its_engine_knows() -> None:
@@ -73,13 +79,13 @@ def test_pending_steps_stay_pending_after_the_outcome() -> None:
     )
     world.cancel()
     world.succeed("a", p=1)
-    assert {"a": "completed", "b": "pending", "c": "pending", "d": "active"} == world.statuses()
+    assert world.statuses() == {"a": "completed", "b": "pending", "c": "pending", "d": "active"}
 
 
 def test_no_item_starts_after_the_outcome() -> None:
     world = World(step("a", "", "y", attributes={"xs": each()}), goals="a", xs=[1, 2, 3])
     world.cancel()
-    assert ["work_succeeded a[0] #1", "flow_deactivated"] == world.succeed("a", 0, y=1)
+    assert world.succeed("a", 0, y=1) == ["work_succeeded a[0] #1", "flow_deactivated"]
     assert StepStatus.ACTIVE is world.run("a").status
 
 
@@ -89,42 +95,44 @@ def test_no_item_starts_after_the_outcome() -> None:
 def test_a_retry_that_was_waiting_is_dropped_at_the_outcome() -> None:
     world = race()
     world.fall_short("slow")
-    assert [
+    assert world.succeed("goal", z=1)[3:] == [
         "flow_completed",
         "work_failed slow #1: abandoned",
         "step_failed slow: abandoned",
         "flow_deactivated",
-    ] == world.succeed("goal", z=1)[3:]
-    assert {} == world.due
+    ]
+    assert world.due == {}
 
 
 def test_a_dropped_retry_does_not_keep_its_step_from_completing_when_it_tolerates_that() -> None:
     world = race(work_config={"on_failure": "tolerate"})
     world.fall_short("slow")
-    assert ["work_failed slow #1: abandoned", "step_completed slow", "flow_deactivated"] == world.succeed(
-        "goal", z=1
-    )[4:]
+    assert world.succeed("goal", z=1)[4:] == [
+        "work_failed slow #1: abandoned",
+        "step_completed slow",
+        "flow_deactivated",
+    ]
 
 
 def test_an_accepted_item_is_waited_for_until_linger_after_the_outcome() -> None:
     world = race()
     world.accept("slow")
     world.succeed("goal", z=1)
-    assert [] == world.wait(3_599_999)
-    assert [
+    assert world.wait(3_599_999) == []
+    assert world.wait(1) == [
         "work_failed slow #1: abandoned",
         "step_failed slow: abandoned",
         "flow_deactivated",
-    ] == world.wait(1)
+    ]
 
 
 def test_an_accepted_item_is_waited_for_until_its_timeout_when_that_comes_first() -> None:
     world = race(work_config={"timeout": 5_000})
     world.accept("slow")
     world.succeed("goal", z=1)
-    assert [] == world.wait(4_999)
+    assert world.wait(4_999) == []
     assert "work_failed slow #1: abandoned" in world.wait(1)
-    assert {} == world.due
+    assert world.due == {}
 
 
 def test_an_outcome_that_comes_while_the_flow_lingers_is_recorded() -> None:
@@ -133,20 +141,20 @@ def test_an_outcome_that_comes_while_the_flow_lingers_is_recorded() -> None:
     world.succeed("goal", z=1)
     world.wait(1_000_000)
     assert "step_completed slow" in world.complete("slow", y=2)
-    assert {} == world.due
+    assert world.due == {}
 
 
 def test_what_is_accepted_within_linger_is_waited_for() -> None:
     world = over()
     world.wait(1_000)
-    assert ["work_accepted slow #1"] == world.accept("slow")
+    assert world.accept("slow") == ["work_accepted slow #1"]
     assert "work_failed slow #1: abandoned" in world.wait(3_600_000)
 
 
 def test_what_is_accepted_after_linger_is_abandoned_at_once() -> None:
     world = over()
     world.wait(3_600_000)
-    assert ["work_accepted slow #1", "work_failed slow #1: abandoned"] == world.accept("slow")[:2]
+    assert world.accept("slow")[:2] == ["work_accepted slow #1", "work_failed slow #1: abandoned"]
 
 
 def test_linger_is_counted_from_the_failure_of_the_step_when_that_came_before_the_outcome() -> None:
@@ -164,7 +172,7 @@ def test_linger_is_counted_from_the_failure_of_the_step_when_that_came_before_th
     world.wait(600)
     world.succeed("b", y=1)
     world.succeed("c", z=1)
-    assert [] == world.wait(399)
+    assert world.wait(399) == []
     assert "work_failed a[0] #1: abandoned" in world.wait(1)
 
 
@@ -197,7 +205,7 @@ def test_a_flow_is_deactivated_once_and_then_its_log_is_closed() -> None:
         world.say(Abandon("work:e2", token, 1)),
         world.say(TimeOut("timer:e1")),
     ):
-        assert [] == said
+        assert said == []
     assert closed == world.flow.version == world.flow.deactivated_version
 
 
@@ -212,13 +220,13 @@ def test_a_completion_after_deactivation_is_answered_without_an_error() -> None:
 def test_a_deactivated_flow_has_nothing_pending() -> None:
     world = over()
     world.succeed("slow", y=2)
-    assert ({}, {}, []) == (world.work, world.due, world.control)
+    assert (world.work, world.due, world.control) == ({}, {}, [])
 
 
 def test_the_last_event_of_a_log_says_how_the_flow_ended() -> None:
     world = over()
     world.fail("slow")
-    assert {"status": "completed"} == world.log[-1].event.data()
+    assert world.log[-1].event.data() == {"status": "completed"}
 
 
 # --------------------------------------------------------------- cancel, time out
@@ -226,34 +234,34 @@ def test_the_last_event_of_a_log_says_how_the_flow_ended() -> None:
 
 def test_a_cancelled_flow_fails_with_cancelled() -> None:
     world = World(step("a", "x", "y"), goals="a", x=1)
-    assert ["flow_failed: cancelled"] == world.cancel()
-    assert (FlowStatus.FAILED, "cancelled", None) == (
+    assert world.cancel() == ["flow_failed: cancelled"]
+    assert (
         world.flow.status,
         world.flow.error,
         world.flow.root_cause,
-    )
+    ) == (FlowStatus.FAILED, "cancelled", None)
 
 
 def test_a_second_cancel_appends_nothing() -> None:
     world = World(step("a", "x", "y"), goals="a", x=1)
     world.cancel()
-    assert [] == world.say(Cancel(OPERATOR))
+    assert world.say(Cancel(OPERATOR)) == []
     assert not world.answer.counted
 
 
 def test_a_cancelled_flow_without_running_work_is_deactivated_at_once() -> None:
     world = World(step("a", "x", "y"), goals="a", x=1)
     world.fall_short("a")
-    assert [
+    assert world.cancel() == [
         "flow_failed: cancelled",
         "work_failed a #1: abandoned",
         "step_failed a: abandoned",
         "flow_deactivated",
-    ] == world.cancel()
+    ]
 
 
 def test_a_cancel_of_a_completed_flow_changes_nothing() -> None:
-    assert [] == over().cancel()
+    assert over().cancel() == []
 
 
 def test_running_work_of_a_cancelled_flow_is_left_to_finish_and_recorded() -> None:
@@ -265,27 +273,27 @@ def test_running_work_of_a_cancelled_flow_is_left_to_finish_and_recorded() -> No
 
 def test_a_flow_still_active_at_its_timeout_fails_with_timed_out() -> None:
     world = World(step("a", "x", "y"), goals="a", x=1, timeout_ms=500)
-    assert [] == world.wait(499)
-    assert ["flow_failed: timed out"] == world.wait(1)
+    assert world.wait(499) == []
+    assert world.wait(1) == ["flow_failed: timed out"]
 
 
 def test_a_flow_that_ends_in_time_drops_its_timeout() -> None:
     world = World(step("a", "x", "y"), goals="a", x=1, timeout_ms=500)
     world.succeed("a", y=1)
-    assert {} == world.due
+    assert world.due == {}
 
 
 @pytest.mark.parametrize("command", [TimeOut("timer:e1"), Look("timer:e1")])
 def test_a_flow_does_not_time_out_early(command: Any) -> None:
     world = World(step("a", "x", "y"), goals="a", x=1, timeout_ms=500)
-    assert [] == world.say(command)
+    assert world.say(command) == []
 
 
 def test_a_look_times_out_a_flow_whose_due_entry_was_lost() -> None:
     world = World(step("a", "x", "y"), goals="a", x=1, timeout_ms=500)
     world.due.clear()
     world.wait(500)
-    assert ["flow_failed: timed out"] == world.look()
+    assert world.look() == ["flow_failed: timed out"]
 
 
 # --------------------------------------------------------- timeouts of attempts
@@ -299,28 +307,28 @@ def waiting(**config: Any) -> World:
 
 def test_an_accepted_attempt_that_outlasts_its_timeout_is_not_completed() -> None:
     world = waiting(timeout=1_000, init_backoff=50)
-    assert [] == world.wait(799)
-    assert ["work_not_completed a #1: timed out", "work_retry_scheduled a #2 50"] == world.wait(1)
+    assert world.wait(799) == []
+    assert world.wait(1) == ["work_not_completed a #1: timed out", "work_retry_scheduled a #2 50"]
 
 
 def test_the_time_of_the_call_before_the_acceptance_counts() -> None:
-    assert 800 == waiting(timeout=1_000).last("work_accepted").event.data()["timeout_ms"]
+    assert waiting(timeout=1_000).last("work_accepted").event.data()["timeout_ms"] == 800
 
 
 def test_an_acceptance_after_the_whole_timeout_leaves_a_moment() -> None:
-    assert 1 == waiting(timeout=100).last("work_accepted").event.data()["timeout_ms"]
+    assert waiting(timeout=100).last("work_accepted").event.data()["timeout_ms"] == 1
 
 
 def test_an_accepted_attempt_without_a_timeout_waits_without_end() -> None:
     world = waiting()
-    assert {} == world.due
+    assert world.due == {}
     assert "timeout_ms" not in world.last("work_accepted").event.data()
 
 
 def test_an_outcome_in_time_drops_the_timeout() -> None:
     world = waiting(timeout=1_000)
     world.complete("a", y=1)
-    assert {} == world.due
+    assert world.due == {}
 
 
 def test_the_next_attempt_has_a_timeout_of_its_own() -> None:

@@ -48,8 +48,9 @@ def heavy_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where private directories go while a test runs."""
+    del tmp_path  # pytest makes its own folders first, elsewhere
     folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -222,7 +223,7 @@ class Killer:
 
 def is_engine(pid: int) -> bool:
     listed = subprocess.run(
-        ["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return "argyll_redis.demo.engine" in listed.stdout
 
@@ -259,7 +260,8 @@ def test_server_and_engines_never_outlive_the_command(
         "--root",
         str(heavy_root),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         assert any("list_modules completed" in line for line in process.stdout)
         family = family_of(process.pid)

@@ -318,14 +318,14 @@ async def test_the_catalog_refuses_a_forked_history_and_shows_it(store: Store) -
     await store.append_catalog(0, "", "t-server", [event("step_registered")])
     reply = await store.append_catalog(1, "t-mine", "t-next", [event("step_updated")])
     assert reply == Refused(1, tuple(await store.catalog(0)), more=False, sealed=False)
-    assert ["t-server"] == [stored.tx for stored in await store.catalog(0)]
+    assert [stored.tx for stored in await store.catalog(0)] == ["t-server"]
 
 
 async def test_a_catalog_append_without_events_is_only_a_compare(store: Store) -> None:
     await store.append_catalog(0, "", "t-1", [event("step_registered")])
     compared = await store.append_catalog(1, "t-1", "t-2", [])
     assert isinstance(compared, Committed)
-    assert 1 == compared.version
+    assert compared.version == 1
     assert isinstance(await store.append_catalog(1, "t-1", "t-3", [event("step_updated")]), Committed)
 
 

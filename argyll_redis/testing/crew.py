@@ -1,0 +1,220 @@
+"""The engines of a simulated run: whole ones, each in a process that may die, and the work they are given."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from dataclasses import dataclass, field
+from functools import partial
+
+from argyll_redis.core.commands import Accepted, Broken, Outcome, Succeeded, Unfinished
+from argyll_redis.core.model import JSON, Step, StepType
+from argyll_redis.errors import StoreUnavailable
+from argyll_redis.runtime.engine import Engine, EngineConfig
+from argyll_redis.runtime.keeper import Keeper
+from argyll_redis.runtime.node import Node
+from argyll_redis.steps.job import Job
+from argyll_redis.testing.outside import Outside
+from argyll_redis.testing.scenario import EngineSpec, makes_list
+from argyll_redis.testing.stage import Call, Stage
+from argyll_redis.testing.virtual import MS, Process
+
+LONGEST_LEASES = 2.0
+"""The longest work that does not time out, in leases."""
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """An engine's process from its start to its end."""
+
+    place: int
+    spec: EngineSpec
+    process: Process
+    node: Node
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    engine: Engine | None = None
+    keeper: Keeper | None = None
+
+    def take(self, engine: Engine, keeper: Keeper) -> None:
+        self.engine, self.keeper = engine, keeper
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing in hand, nothing on its way, and no slot taken but the one that waits."""
+        engine = self.engine
+        return (
+            engine is not None
+            and not len(engine.hand)
+            and engine.free_slots >= self.spec.concurrency - 1
+            and self.node.committer.is_idle
+        )
+
+
+class Crew:
+    """Engines, each replaced by a new one when it dies or is asked to stop."""
+
+    def __init__(self, stage: Stage, outside: Outside) -> None:
+        self.running: dict[int, Running] = {}
+        """By place; a place may be empty for a while."""
+        self.restored = 0
+        """What sweeps have restored."""
+        self._stage = stage
+        self._outside = outside
+        self._generations: dict[int, int] = {}
+        self._is_closing = False
+
+    def start(self) -> None:
+        for place, spec in enumerate(self._stage.scenario.engines):
+            self._begin(place)
+            if spec.drain_ms is not None:
+                self._stage.loop.call_later(spec.drain_ms / MS, self._drain, place)
+
+    def _begin(self, place: int) -> None:
+        if self._is_closing:
+            return
+        stage = self._stage
+        generation = self._generations[place] = self._generations.get(place, 0) + 1
+        process = stage.loop.process(f"e{place}.{generation}")
+        spec = stage.scenario.engines[place]
+        running = self.running[place] = Running(place, spec, process, stage.node(process))
+        task = process.spawn(self._run(running))
+        task.add_done_callback(partial(self._ended, running), context=Context())
+
+    async def _run(self, running: Running) -> None:
+        spec, node = running.spec, running.node
+        config = EngineConfig(
+            id=running.process.name,
+            queues=spec.queues,
+            concurrency=spec.concurrency,
+            lease_ms=spec.lease_ms,
+            grace_ms=spec.grace_ms,
+            renew_in_thread=False,
+        )
+        await node.open()
+        await node.run_engine(
+            config,
+            {StepType.PYTHON: partial(self._call, running)},
+            can_do=lambda step: step.id not in spec.lacks,
+            until=running.stop.wait,
+            on_ready=running.take,
+        )
+        await node.close()
+
+    def _drain(self, place: int) -> None:
+        if place in self.running and not self._stage.is_calm:
+            self._stage.note(self.running[place].process.name, "is asked to stop")
+            self._stage.journal.disturbances += 1
+            self.running[place].stop.set()
+
+    def _ended(self, running: Running, task: asyncio.Task[None]) -> None:
+        stage = self._stage
+        name = running.process.name
+        if running.keeper is not None:
+            self.restored += running.keeper.restored
+        if running.process.is_dead:
+            stage.note(name, "is gone")
+        elif task.cancelled() and not stage.is_over:
+            stage.object(f"engine {name} was cancelled by nobody")
+        elif task.cancelled():
+            return
+        elif error := task.exception():
+            if not isinstance(error, StoreUnavailable) or not stage.network.disturbances:
+                stage.object(f"engine {name} failed: {error!r}")
+            stage.note(name, f"fails: {error}")
+        else:
+            stage.note(name, "stopped")
+            self._check_drained(running)
+        running.process.kill()
+        if self.running.get(running.place) is running:
+            del self.running[running.place]
+        delay_s = stage.random.uniform(0.05, 2.0) * stage.scenario.lease_ms / MS
+        stage.loop.call_later(delay_s, self._begin, running.place)
+
+    def _check_drained(self, running: Running) -> None:
+        engine = running.engine
+        assert engine is not None
+        name, slots = running.process.name, engine.free_slots
+        if slots != running.spec.concurrency:
+            self._stage.object(f"slots: engine {name} ended with {slots} of {running.spec.concurrency} free")
+        if len(engine.hand):
+            self._stage.object(f"hand: engine {name} ended with {len(engine.hand)} entries in hand")
+
+    @property
+    def is_idle(self) -> bool:
+        return len(self.running) == len(self._stage.scenario.engines) and all(
+            running.is_idle for running in self.running.values()
+        )
+
+    def close(self) -> None:
+        """Asks all engines to stop; nobody takes their place."""
+        self._is_closing = True
+        for running in self.running.values():
+            running.stop.set()
+
+    # --------------------------------------------------------------------- work
+
+    async def _call(self, running: Running, job: Job) -> Outcome:
+        """Is called as a step: works for a while, then comes to something, if the engine lives."""
+        stage = self._stage
+        draw, habits, who = stage.random, stage.scenario.habits, running.process.name
+        item = f"{job.flow_id} {job.step.id} {job.token[:6]}/{job.attempt}"
+        stage.journal.calls.setdefault(job.flow_id, []).append(Call(job.token, job.attempt, stage.now_ms()))
+        stage.note(who, f"calls {item}")
+        outcome = self._draw_outcome(job)
+        length_ms = self._draw_length_ms(job.step)
+        fate = draw.random()
+        if not stage.is_calm and fate < habits.crashes:
+            await asyncio.sleep(draw.random() * length_ms / MS)
+            await self._crash(running, item)
+        if not stage.is_calm and fate > 1 - habits.pauses:
+            await asyncio.sleep(draw.random() * length_ms / MS)
+            stage.note(who, f"pauses in {item}")
+            stage.journal.disturbances += 1
+            stage.network.pause(running.process)
+            await asyncio.sleep(0)
+        timeout_ms = job.step.work.timeout_ms
+        if timeout_ms and length_ms > timeout_ms:
+            await asyncio.sleep(timeout_ms / MS)
+            job.context.cancel()
+            outcome = Unfinished(f"timed out after {timeout_ms} ms")
+        elif length_ms:
+            await asyncio.sleep(length_ms / MS)
+        stage.note(who, f"{item} comes to {type(outcome).__name__}")
+        return outcome
+
+    async def _crash(self, running: Running, item: str) -> None:
+        if not self._stage.is_calm:
+            self._stage.note(running.process.name, f"crashes in {item}")
+            self._stage.journal.disturbances += 1
+            running.process.kill()
+            raise asyncio.CancelledError
+
+    def _draw_length_ms(self, step: Step) -> float:
+        draw, lease_ms = self._stage.random, self._stage.scenario.lease_ms
+        drawn = draw.random()
+        if drawn < self._stage.scenario.habits.quick:
+            return 0
+        return (0.1 + draw.random() ** 2 * (LONGEST_LEASES - 0.1)) * lease_ms
+
+    def _draw_outcome(self, job: Job) -> Outcome:
+        draw, habits = self._stage.random, self._stage.scenario.habits
+        drawn = draw.random()
+        if drawn < habits.breaks:
+            return Broken("broken")
+        if drawn < habits.breaks + habits.fails:
+            return Unfinished("not yet", draw.randint(0, 300) if draw.random() < 0.2 else None)
+        if job.step.id in self._outside.served and draw.random() < habits.accepts:
+            self._outside.will_complete(job)
+            return Accepted()
+        return Succeeded(outputs_of(self._stage, job.step))
+
+
+def outputs_of(stage: Stage, step: Step) -> dict[str, JSON]:
+    """What a call of a step gives; now and then it leaves something out."""
+    draw = stage.random
+    if draw.random() < 0.01:
+        return {}
+    value: JSON = draw.randint(0, 9)
+    if makes_list(step):
+        value = [draw.randint(0, 9) for _ in range(draw.randint(0, 4))]
+    return {output.inner: value for output in step.outputs}

@@ -1,0 +1,97 @@
+"""Looking at a server from outside, between two calls: what its logs say, and whether it has what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from argyll_redis.core.decide import evolve
+from argyll_redis.core.events import Recorded
+from argyll_redis.core.outbox import outstanding
+from argyll_redis.core.state import Flow
+from argyll_redis.runtime.logs import Logs
+from argyll_redis.store.memory import MemoryStore
+from argyll_redis.store.memory_partition import Log, Partition
+from argyll_redis.store.memory_server import MemoryServer
+from argyll_redis.store.protocol import work_stream
+
+
+class Observer:
+    """Folds every log as far as it goes, a little more at each look."""
+
+    def __init__(self, server: MemoryServer) -> None:
+        self.flows: dict[str, Flow] = {}
+        self.events: dict[str, list[Recorded]] = {}
+        self._server = server
+        self._logs = Logs(MemoryStore(server=server))
+
+    @property
+    def partitions(self) -> Sequence[Partition]:
+        return self._server.namespace.partitions
+
+    def look(self) -> None:
+        """Takes in what the logs hold by now."""
+        for partition in self.partitions:
+            for flow_id, log in partition.logs.items():
+                events = self.events.setdefault(flow_id, [])
+                if len(events) < log.version:
+                    self._take_in(partition, flow_id, log.events[len(events) :])
+
+    def _take_in(self, partition: Partition, flow_id: str, stored: Sequence[object]) -> None:
+        log = partition.logs[flow_id]
+        flow = self.flows.setdefault(flow_id, Flow(flow_id))
+        if not flow.version:
+            for hash, plan in partition.plans.items():
+                if self._logs.plans.get(hash) is None:
+                    self._logs.plans.parse(hash, plan.data)
+        recorded = self._logs.record(log.events[len(self.events[flow_id]) :])
+        self.events[flow_id] += recorded
+        evolve(flow, recorded)
+
+    def logs(self) -> Iterator[tuple[str, Log]]:
+        """Every flow's log."""
+        for partition in self.partitions:
+            yield from partition.logs.items()
+
+    def lacking(self) -> list[str]:
+        """What flows ought to have pending and have not, by what the server holds at this moment."""
+        self.look()
+        now_ms = self._server.now_ms()
+        found: list[str] = []
+        for partition in self.partitions:
+            references: set[tuple[str, str]] | None = None
+            for flow_id in partition.logs:
+                flow = self.flows[flow_id]
+                if flow.is_deactivated:
+                    continue
+                references = references if references is not None else _references(partition)
+                found += _lacks(flow, references, now_ms)
+        return found
+
+    def is_quiet(self) -> bool:
+        """Whether every flow is deactivated and no entry waits, runs or is due."""
+        for partition in self.partitions:
+            if partition.due or any(map(len, partition.streams.values())):
+                return False
+            if not all(log.sealed for log in partition.logs.values()):
+                return False
+        return True
+
+
+def _references(partition: Partition) -> set[tuple[str, str]]:
+    """All live references of a partition as (stream, payload)."""
+    found = {(name, payload) for name, stream in partition.streams.items() for payload, _ in stream.entries()}
+    for member in partition.due:
+        stream, _, payload = member.partition(" ")
+        found.add((stream, payload))
+    return found
+
+
+def _lacks(flow: Flow, references: set[tuple[str, str]], now_ms: int) -> Iterator[str]:
+    ought = outstanding(flow, now_ms)
+    for queue, payload in sorted(ought.work):
+        if (work_stream(queue), payload) not in references:
+            yield f"work {payload}"
+    for member in sorted(ought.due):
+        stream, _, payload = member.partition(" ")
+        if (stream, payload) not in references:
+            yield f"due {member}"

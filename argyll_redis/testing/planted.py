@@ -1,0 +1,3 @@
+"""Known bugs."""
+from argyll_redis.testing.stage import Bug
+BUGS: dict[str, Bug] = {}

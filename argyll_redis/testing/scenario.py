@@ -1,0 +1,278 @@
+"""What is run: random steps, flows, engines and faults, all from one seed.
+
+Seeds differ in kind, not in numbers alone: each leaves out some of what could happen, because what
+happens all the time hides what happens else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from argyll_redis.core.catalog import Catalog, apply_all, register
+from argyll_redis.core.model import JSON, Plan, RetryDefaults, Step, StepId
+from argyll_redis.core.plan import make_plan
+from argyll_redis.testing.faults import Fault, Rates
+
+LEASES_MS = (800, 2_000)
+PREDICATES = (
+    "return {name} ~= nil",
+    'return type({name}) ~= "number" or {name} % 3 ~= 0',
+    'return type({name}) == "number"',
+    "return {name} % 2 == 0",
+)
+"""The last one raises for all but numbers."""
+POLICIES = ("fail_fast", "finish", "tolerate")
+BACKOFFS = ("fixed", "linear", "exponential")
+QUEUES = ("default", "slow")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSpec:
+    """A flow to be started, and what people do to it."""
+
+    id: str
+    plan: Plan
+    seed: str
+    init: Mapping[str, list[JSON]]
+    labels: Mapping[str, str]
+    start_ms: int
+    timeout_ms: int
+    linger_ms: int
+    cancel_ms: int | None
+    """When somebody cancels it; None: nobody does."""
+    starts: int
+    """How often it is started with the same: more than once, from different clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """An engine, or those that take its place one after the other."""
+
+    queues: tuple[str, ...]
+    concurrency: int
+    lease_ms: int
+    grace_ms: int
+    lacks: frozenset[str]
+    """Steps whose function it does not have."""
+    drain_ms: int | None
+    """When it is asked to stop; another one takes its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How steps behave and what befalls them, as probabilities of one call."""
+
+    quick: float
+    """Takes no time; the others take part of a lease, or up to two."""
+    fails: float
+    """Not completed."""
+    breaks: float
+    """Fails for good."""
+    accepts: float
+    """The outcome comes later, from outside; of steps that may."""
+    crashes: float
+    """The engine dies in the middle of it."""
+    pauses: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """All that a seed decides beforehand."""
+
+    lease_ms: int
+    faults_ms: int
+    """For how long faults strike."""
+    rates: Rates
+    habits: Habits
+    flows: tuple[FlowSpec, ...]
+    engines: tuple[EngineSpec, ...]
+    clients: int
+    duplicates: int
+    """Entries that are delivered twice, at most."""
+    delays: int
+    """Entries that are taken back and delivered later, at most."""
+    wipes: int
+    """How often all entries that wait, run or are due are forgotten."""
+
+    @property
+    def loses_entries(self) -> bool:
+        """Whether entries vanish that a flow ought to have, so that the sweep has to restore them."""
+        return self.delays > 0 or self.wipes > 0
+
+
+def draw_scenario(seed: int) -> Scenario:
+    """Draws what a seed stands for."""
+    draw = Random(f"scenario {seed}")
+    lease_ms = draw.randint(*LEASES_MS)
+    faults_ms = draw.randint(3, 7) * lease_ms
+    is_calm = draw.random() < 0.1
+    catalog = _draw_catalog(draw, lease_ms)
+    return Scenario(
+        lease_ms=lease_ms,
+        faults_ms=faults_ms,
+        rates=Rates() if is_calm else _draw_rates(draw),
+        habits=_draw_habits(draw, is_calm=is_calm),
+        flows=tuple(_draw_flow(draw, catalog, number, faults_ms) for number in range(draw.randint(1, 4))),
+        engines=_draw_engines(draw, catalog, lease_ms, faults_ms),
+        clients=draw.randint(1, 2),
+        duplicates=0 if is_calm or draw.random() < 0.6 else draw.randint(1, 4),
+        delays=0 if is_calm or draw.random() < 0.85 else draw.randint(1, 3),
+        wipes=0 if is_calm or draw.random() < 0.95 else 1,
+    )
+
+
+def _draw_rates(draw: Random) -> Rates:
+    """Each kind of fault is rare, frequent, or does not strike at all."""
+    base = {
+        Fault.DELAY: 0.1,
+        Fault.STALL: 0.01,
+        Fault.REFUSE: 0.01,
+        Fault.LOSE: 0.015,
+        Fault.LATE: 0.01,
+        Fault.CRASH_BEFORE: 0.003,
+        Fault.CRASH_AFTER: 0.004,
+        Fault.PAUSE_BEFORE: 0.003,
+        Fault.PAUSE_AFTER: 0.004,
+    }
+    return Rates({fault: rate * draw.choice((0.0, 0.7, 1.0, 2.0)) for fault, rate in base.items()})
+
+
+def _draw_habits(draw: Random, *, is_calm: bool) -> Habits:
+    return Habits(
+        quick=draw.choice((0.2, 0.6, 0.9)),
+        fails=draw.choice((0.0, 0.1, 0.25)),
+        breaks=draw.choice((0.0, 0.02, 0.08)),
+        accepts=draw.choice((0.3, 0.7)),
+        crashes=0.0 if is_calm else draw.choice((0.0, 0.02, 0.05)),
+        pauses=0.0 if is_calm else draw.choice((0.0, 0.02, 0.05)),
+    )
+
+
+# ---------------------------------------------------------------------- steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An attribute that steps may use: its name, and whether it is a list."""
+
+    name: str
+    is_list: bool
+
+
+def _draw_catalog(draw: Random, lease_ms: int) -> Catalog:
+    given = [_Given("a", is_list=False), _Given("l", is_list=True)]
+    definitions: list[dict[str, Any]] = []
+    for number in range(draw.randint(2, 6)):
+        id = f"s{number}"
+        known = given
+        output = _Given(f"o{number}", is_list=False)
+        if number and draw.random() < 0.15:  # another provider of what a step before provides
+            place = draw.randint(2, len(given) - 1)
+            output, known = given[place], given[:place]
+        inputs = draw.sample(known, min(len(known), draw.randint(1, 3)))
+        if given[-1] not in inputs and known is given and draw.random() < 0.6:
+            inputs[0] = given[-1]  # rather a chain than a heap
+        definition, is_list = _draw_step(draw, id, inputs, output, lease_ms)
+        definitions.append(definition)
+        if output.name == f"o{number}":
+            given = [*given, _Given(output.name, is_list)]
+    return apply_all(Catalog(), [(event, 0) for event in register(Catalog(), definitions)])
+
+
+def _draw_step(
+    draw: Random, id: str, inputs: list[_Given], output: _Given, lease_ms: int
+) -> tuple[dict[str, Any], bool]:
+    """Draws a step; tells whether what it provides is a list, as its function will make it."""
+    attributes: dict[str, Any] = {}
+    has_items = False
+    for place, each in enumerate(inputs):
+        role = "required" if place == 0 or draw.random() < 0.7 else "optional"
+        spec: dict[str, Any] = {}
+        if each.is_list and draw.random() < 0.6:
+            spec["for_each"] = has_items = True
+        attributes[each.name] = {"role": role, role: spec}
+    gives_list = draw.random() < 0.3
+    attributes[output.name] = {"role": "output"}
+    definition: dict[str, Any] = {
+        "id": id,
+        "type": "python",
+        "python": {"handler": "list" if gives_list else "number", "queue": draw.choice(("default", *QUEUES))},
+        "attributes": attributes,
+        "work_config": _draw_work(draw, lease_ms),
+    }
+    if draw.random() < 0.25:
+        script = draw.choice(PREDICATES).format(name=inputs[0].name)
+        definition["predicate"] = {"language": "lua", "script": script}
+    return definition, gives_list or has_items
+
+
+def _draw_work(draw: Random, lease_ms: int) -> dict[str, Any]:
+    work: dict[str, Any] = {
+        "parallelism": draw.randint(1, 3),
+        "max_retries": draw.randint(1, 4),
+        "init_backoff": draw.randint(20, 600),
+        "max_backoff": 1_000,
+        "backoff_type": draw.choice(BACKOFFS),
+        "on_failure": draw.choice(POLICIES),
+    }
+    if draw.random() < 0.2:
+        work["max_attempts"] = draw.randint(1, 4)
+    if draw.random() < 0.3:
+        work["jitter"] = 0.5
+    if draw.random() < 0.4:
+        work["timeout"] = round(draw.uniform(0.3, 3) * lease_ms)
+    return work
+
+
+def makes_list(step: Step) -> bool:
+    """Whether a step's function gives lists."""
+    return step.python is not None and step.python.handler == "list"
+
+
+# ------------------------------------------------------------- flows, engines
+
+
+def _draw_flow(draw: Random, catalog: Catalog, number: int, faults_ms: int) -> FlowSpec:
+    ids = sorted(catalog.steps)
+    goals = list(dict.fromkeys([ids[-1], *draw.sample(ids, draw.randint(0, 1))]))
+    init: dict[str, list[JSON]] = {
+        "a": [draw.randint(0, 9)],
+        "l": [[draw.randint(0, 9) for _ in range(draw.randint(0, 5))]],
+    }
+    is_timed = draw.random() < 0.15
+    return FlowSpec(
+        id=f"f{number}",
+        plan=make_plan(catalog, [StepId(goal) for goal in goals], init, RetryDefaults()),
+        seed=f"{draw.getrandbits(128):032x}",
+        init=init,
+        labels={"tenant": draw.choice("xy")} if draw.random() < 0.3 else {},
+        start_ms=round(draw.random() * 0.4 * faults_ms),
+        timeout_ms=round(draw.uniform(0.2, 1.5) * faults_ms) if is_timed else 0,
+        linger_ms=draw.randint(200, 3_000),
+        cancel_ms=round(draw.random() * faults_ms) if draw.random() < 0.12 else None,
+        starts=2 if draw.random() < 0.15 else 1,
+    )
+
+
+def _draw_engines(
+    draw: Random, catalog: Catalog, lease_ms: int, faults_ms: int
+) -> tuple[EngineSpec, ...]:
+    engines: list[EngineSpec] = []
+    for number in range(draw.randint(2, 3)):
+        serves_all = number == 0 or draw.random() < 0.7
+        queues = QUEUES if serves_all else (draw.choice(QUEUES),)
+        lacks = draw.sample(sorted(catalog.steps), 1) if number and draw.random() < 0.1 else []
+        engines.append(
+            EngineSpec(
+                queues=("builtin", *queues),
+                concurrency=draw.randint(1, 4),
+                lease_ms=lease_ms if draw.random() < 0.8 else round(1.5 * lease_ms),
+                grace_ms=round(draw.choice((0.2, 3.0, 3.0)) * lease_ms),
+                lacks=frozenset(lacks),
+                drain_ms=round(draw.random() * faults_ms) if draw.random() < 0.2 else None,
+            )
+        )
+    return tuple(engines)

@@ -1,0 +1,156 @@
+"""What must be true when a simulated run is over: the log, the queues, and what was seen meanwhile agree.
+
+Names such as I-22 are those of `core.audit`; the others are this file's own words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from argyll_redis.core import events as e
+from argyll_redis.core.audit import audit_calls, audit_log
+from argyll_redis.core.decide import CANCELLED, evolve
+from argyll_redis.core.events import Recorded
+from argyll_redis.core.state import Flow
+from argyll_redis.runtime.node import Node
+from argyll_redis.store.memory_partition import Partition
+from argyll_redis.store.protocol import CONTROL, work_stream
+from argyll_redis.testing.observer import Observer
+from argyll_redis.testing.stage import Journal, Stage
+
+ENOUGH = 20
+"""Violations after which a run is not waited for any longer."""
+
+
+def judge_logs(stage: Stage, observer: Observer) -> Iterator[str]:
+    """Every log keeps the invariants, agrees with its head, and with what was seen from outside."""
+    observer.look()
+    journal = stage.journal
+    logs = dict(observer.logs())
+    for flow_id in sorted(journal.started - logs.keys()):
+        yield f"start: {flow_id} was answered as started and has no log"
+    for flow_id, log in logs.items():
+        events = observer.events[flow_id]
+        if not log.sealed:
+            yield f"liveness: {flow_id} is not deactivated"
+        for found in audit_log(
+            flow_id,
+            events,
+            head_version=log.version,
+            head_tx=log.tx,
+            status=log.fields.get("status", ""),
+            sealed=log.sealed,
+        ):
+            yield f"{found.invariant}: {flow_id} at {found.version}: {found.message}"
+        yield from _judge_calls(flow_id, events, journal)
+    yield from _judge_acked(observer, journal)
+    if not stage.network.disturbances and not journal.disturbances:
+        yield from _judge_undisturbed(observer)
+
+
+def _judge_calls(flow_id: str, events: Sequence[Recorded], journal: Journal) -> Iterator[str]:
+    """Each call is of an attempt that was released before; an attempt is called at most once, unless
+    an entry of it was delivered twice on purpose."""
+    calls = journal.calls.get(flow_id, [])
+    once = [call for call in calls if (call.token, call.attempt) not in journal.doubled]
+    again = {(call.token, call.attempt): None for call in calls if call not in once}
+    pairs = [(call.token, call.attempt) for call in once]
+    for found in audit_calls(flow_id, events, [*pairs, *again]):
+        yield f"{found.invariant}: {flow_id} at {found.version}: {found.message}"
+    released = {
+        (recorded.event.token, recorded.event.attempt): recorded.at
+        for recorded in events
+        if isinstance(recorded.event, e.WorkStarted)
+    }
+    for call in calls:
+        at = released.get((call.token, call.attempt))  # type: ignore[call-overload]
+        if at is not None and call.at_ms < at:
+            yield f"I-22: {flow_id}: attempt {call.attempt} of {call.token} was called before its release"
+
+
+def _judge_acked(observer: Observer, journal: Journal) -> Iterator[str]:
+    """What was answered to somebody outside is in the log."""
+    for acked in journal.acked:
+        flow = observer.flows[acked.flow]
+        found = flow.find(acked.token)  # type: ignore[arg-type]
+        item = flow.item(*found) if found else None
+        if item is None or item.outputs is None or dict(item.outputs) != acked.outputs:
+            yield f"I-21: {acked.flow}: the success of {acked.token} was answered and is not in the log"
+    for flow_id in sorted(journal.cancelled):
+        if observer.flows[flow_id].error != CANCELLED:
+            yield f"I-21: the cancel of {flow_id} was answered and is not in the log"
+
+
+def _judge_undisturbed(observer: Observer) -> Iterator[str]:
+    """Where nothing went wrong, no attempt was lost."""
+    for flow_id, events in observer.events.items():
+        for recorded in events:
+            if isinstance(recorded.event, e.WorkStarted) and recorded.event.reason == "lost":
+                yield f"I-23: {flow_id} at {recorded.version}: an attempt was lost, and nothing went wrong"
+
+
+# ---------------------------------------------------------------------- server
+
+
+def judge_server(stage: Stage, observer: Observer) -> Iterator[str]:
+    """I-25: the server holds the logs, their indexes, and nothing else."""
+    names = {CONTROL, *(work_stream(queue) for queue in stage.server.namespace.queues)}
+    for partition in observer.partitions:
+        for name, stream in partition.streams.items():
+            if name not in names:
+                yield f"I-25: stream {name} belongs to no queue"
+            for payload, consumer in stream.entries():
+                where = f"is pending for {consumer}" if consumer else "waits"
+                yield f"I-25: {name} {payload} {where}"
+        for member in partition.due:
+            yield f"I-25: {member} is due"
+        for stream, payload, reason in partition.dead:
+            yield f"dead: {stream} {payload}: {reason}"
+        yield from _judge_indexes(partition, observer)
+
+
+def _judge_indexes(partition: Partition, observer: Observer) -> Iterator[str]:
+    """I-01 and I-25: each flow is in the indexes that its log asks for, and in no other."""
+    ought: dict[str, set[str]] = {}
+    users: Counter[str] = Counter()
+    for flow_id in partition.logs:
+        flow = observer.flows[flow_id]
+        names = ["expire"] if flow.is_deactivated else ["open"]
+        names += [f"done:{flow.status}"] if flow.is_over else []
+        names += [f"label:{key}={value}" for key, value in flow.labels.items()]
+        for name in names:
+            ought.setdefault(name, set()).add(flow_id)
+        users[flow.plan_hash] += 1
+    found = {name: set(index) for name, index in partition.indexes.items()}
+    if partition.expire:
+        found["expire"] = set(partition.expire)
+    if found != ought:
+        yield f"I-25: the indexes are {_shown(found)}, and ought to be {_shown(ought)}"
+    counts = {hash: plan.users for hash, plan in partition.plans.items()}
+    if counts != users:
+        yield f"I-25: plans have {counts} users, and ought to have {dict(users)}"
+
+
+def _shown(index: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    return {name: sorted(ids) for name, ids in sorted(index.items())}
+
+
+# ------------------------------------------------------------------------ nodes
+
+
+def judge_node(name: str, node: Node, observer: Observer) -> Iterator[str]:
+    """A process that lives has given up nothing, and knows each flow as its log tells it."""
+    if node.committer.fatal is not None:
+        yield f"committer: {name} gave up: {node.committer.fatal}"
+    for flow_id, reason in node.committer.quarantined.items():
+        yield f"quarantine: {name} leaves {flow_id} alone: {reason}"
+    for flow_id, known in observer.flows.items():
+        cached = node.committer.cache.get(flow_id)
+        if cached is None:
+            continue
+        told = known
+        if cached.version != known.version:
+            told = evolve(Flow(flow_id), observer.events[flow_id][: cached.version])
+        if cached.picture() != told.picture():
+            yield f"I-18: {name} knows {flow_id} at {cached.version} otherwise than its log tells it"

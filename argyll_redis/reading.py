@@ -136,7 +136,7 @@ class Reading:
 
     async def _audited(self, flow_id: str | None) -> AsyncIterator[tuple[str, Sequence[Violation]]]:
         node = await self.node()
-        ids = [flow_id] if flow_id is not None else await self._every_flow()
+        ids = [read_flow_id(flow_id)] if flow_id is not None else await self._every_flow()
         for start in range(0, len(ids), AUDITED_AT_A_TIME):
             page = ids[start : start + AUDITED_AT_A_TIME]
             heads = await node.store.heads(page)

@@ -141,7 +141,7 @@ class Starter:
             request = read_request(given, self._app.id_of)
             try:
                 plan = self.plan(catalog, request.goals, request.init)
-                _check_ready(catalog, plan, request)
+                self._check_ready(catalog, plan, request)
             except ArgyllError:
                 if request.is_named and await self._exists(node, request):
                     return FlowHandle(self._app, request.id)
@@ -197,9 +197,10 @@ class Starter:
             f'flow "{request.id}" exists and was started with something else; choose another id'
         )
 
-
-def _check_ready(catalog: Catalog, plan: Plan, request: Request) -> None:
-    check_initial(catalog, request.init)
-    missing = [name for name in plan.required if not request.init.get(name)]
-    if missing:
-        raise MissingInputs(missing)
+    def _check_ready(self, catalog: Catalog, plan: Plan, request: Request) -> None:
+        """Refuses initial values of other types than declared, and missing ones. Those are named as a
+        preview does: the leaves, not what steps would make of them."""
+        check_initial(catalog, request.init)
+        if plan.required:
+            leaves = preview(catalog, request.goals, request.init, self._app.config.retry).required
+            raise MissingInputs(leaves or plan.required)

@@ -1,6 +1,6 @@
 #!lua
 -- Purpose: renew the leases that are still this consumer's; tell which are not, how their flows stand, and
---   what is pending for this consumer that it did not name.
+--   what is pending for this consumer that it did not name: delivered to it, or taken over from another.
 -- Method: renew
 -- KEYS: partition...
 --   the `{ns:p}:id` of each partition named
@@ -8,7 +8,8 @@
 --   then four a lease: number of its partition in KEYS, stream, entry, flow; three an entry that another
 --   call renews: number, stream, entry; and two a stream to look for others in: number, stream
 -- Reply: {{number of a lease that is lost...}, {status of the flow of each lease, or false}, {{number of the
---   partition, stream, entries}...}}; the status of a flow that exists and has none is empty
+--   partition, stream, entries}...}, the same of entries taken over}; the status of a flow that exists and
+--   has none is empty
 -- Crash: XCLAIM to the owner itself changes nothing but the idle time.
 local instance, consumer, leases, named, streams = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 -- include: names
@@ -64,18 +65,19 @@ local function remember(key, id)
   counts[key] = (counts[key] or 0) + 1
 end
 
--- Entries of a stream that are pending for this consumer and not known to it, at most UNNAMED.
+-- Entries of a stream that are pending for this consumer and not known to it, at most UNNAMED: first those
+-- delivered to it, then those taken over. Only a takeover delivers for a second time; a renewal does not count.
 local function unnamed_in(key)
-  local entries, ids = {}, known[key] or {}
+  local entries, taken, ids = {}, {}, known[key] or {}
   local pending = redis.pcall('XPENDING', key, 'engines', '-', '+', (counts[key] or 0) + UNNAMED, consumer)
   for i = 1, #pending do
-    local id = pending[i][1]
-    if not ids[id] and #entries < UNNAMED then
+    local id, list = pending[i][1], pending[i][4] > 1 and taken or entries
+    if not ids[id] and #entries + #taken < UNNAMED then
       local entry = redis.call('XRANGE', key, id, id)[1]
-      if entry then entries[#entries + 1] = entry end
+      if entry then list[#list + 1] = entry end
     end
   end
-  return entries
+  return entries, taken
 end
 
 local prefixes = prefixes_from(1)
@@ -88,7 +90,7 @@ if wrong then return bad(wrong) end
 local emptied = emptied_from(1, instance)
 if emptied then return emptied end
 
-local lost, statuses, unnamed = {}, {}, {}
+local lost, statuses, unnamed, taken_over = {}, {}, {}, {}
 local first_named, first_stream = parts()
 for i = 1, leases do
   local arg = 2 + 4 * i
@@ -103,7 +105,8 @@ for arg = first_named, first_stream - 1, 3 do
 end
 for arg = first_stream, #ARGV, 2 do
   local partition, stream = tonumber(ARGV[arg]), ARGV[arg + 1]
-  local entries = unnamed_in(prefixes[partition] .. stream)
+  local entries, taken = unnamed_in(prefixes[partition] .. stream)
   if #entries > 0 then unnamed[#unnamed + 1] = {partition, stream, entries} end
+  if #taken > 0 then taken_over[#taken_over + 1] = {partition, stream, taken} end
 end
-return {lost, statuses, unnamed}
+return {lost, statuses, unnamed, taken_over}

@@ -1,8 +1,8 @@
 #!lua
--- Purpose: remove a consumer from all groups where nothing is pending for it.
+-- Purpose: an engine ends: it is no longer alive, and leaves all groups where nothing is pending for it.
 -- Method: retire
--- KEYS: partition...
---   the `{ns:p}:id` of every partition
+-- KEYS: engines partition...
+--   `{ns}:engines` and the `{ns:p}:id` of every partition; `{ns}:engine:<id>` has the first one's prefix
 -- ARGV: instance consumer
 --   then the streams that each partition has
 -- Reply: 1 when it is in no group any more, else 0
@@ -18,10 +18,12 @@ if consumer == '' or #ARGV > 2 + STREAMS then return bad('consumer ' .. consumer
 for arg = 3, #ARGV do
   if not is_stream(ARGV[arg]) then return bad('stream ' .. ARGV[arg]) end
 end
-local emptied = emptied_from(1, instance)
+local emptied = emptied_from(2, instance)
 if emptied then return emptied end
 
-local prefixes, is_gone = prefixes_from(1), 1
+redis.call('ZREM', KEYS[1], consumer)
+redis.call('DEL', string.sub(KEYS[1], 1, -2) .. ':' .. consumer)
+local prefixes, is_gone = prefixes_from(2), 1
 for i = 1, #prefixes do
   for arg = 3, #ARGV do
     local key = prefixes[i] .. ARGV[arg]

@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
+from argyll_redis.cli.texts import is_terminal
+
 
 def print_json(document: Any) -> None:
     """Prints one document: indented on a terminal, on one line elsewhere."""
     import orjson
 
     option = orjson.OPT_APPEND_NEWLINE
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         option |= orjson.OPT_INDENT_2
     click.echo(orjson.dumps(document, option=option), nl=False)
 

@@ -195,13 +195,15 @@ async def _serve(app: Argyll, announcer: Announcer, concurrency: int | None, que
     async def until() -> None:
         await stop.wait()
 
-    async with app:
+    try:
         await app.run(
             concurrency=CONCURRENCY if concurrency is None else concurrency,
             queues=queues or None,
             until=until,
             on_ready=lambda engine, _: announcer.started(engine),
         )
+    finally:
+        await app.close()
     announcer.stopped()
 
 

@@ -210,7 +210,8 @@ def events(asked: Asked, flow_id: str, after: int, follow: bool) -> None:
 def why(asked: Asked, flow_id: str, step_id: str) -> None:
     """Say why STEP of FLOW is as it is.
 
-    Why it ran, waits, was skipped, failed, or was never planned. The number before each clause is the version of the event that it is about.
+    Why it ran, waits, was skipped, failed, or was never planned. The number before each clause is the
+    version of the event that it is about.
     """
     explained = run(asked, lambda app: app.why(flow_id, step_id))
     if asked.as_json:

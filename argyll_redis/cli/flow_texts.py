@@ -29,6 +29,8 @@ STEP_WIDTH = 20
 """Columns of an event line; what is longer pushes the rest to the right."""
 NOT_SHOWN = frozenset({"step", "token", "tokens", "plan"})
 """Data of events that lines leave out; `--json` has it all."""
+EMPTY: tuple[Any, ...] = ({}, [], "")
+"""What is left out, too, as it says nothing."""
 
 
 def flow_table(flows: Iterable[Shape]) -> str:
@@ -140,12 +142,14 @@ def event_line(event: Shape) -> str:
     data = event["data"]
     kind = f"{event['type']:<{TYPE_WIDTH}}"
     step = f"{printable(data.get('step', '')):<{STEP_WIDTH}}"
-    details = pairs({name: value for name, value in data.items() if name not in NOT_SHOWN})
+    shown = {name: value for name, value in data.items() if name not in NOT_SHOWN and value not in EMPTY}
+    details = pairs(shown)
     before = f"{version:>6}  {_time_of_day(event['at'])}  "
     width = terminal_width()
     if width is not None:
         details = shortened(details, max(width - len(before) - len(kind) - len(step) - 4, STEP_WIDTH))
-    return f"{before}{paint(kind, _colour(event['type']))}  {step}  {details}".rstrip()
+    colour = _colour(event["type"])
+    return f"{before}{paint(kind, colour) if colour else kind}  {step}  {details}".rstrip()
 
 
 def _time_of_day(at_ms: int) -> str:
@@ -154,12 +158,13 @@ def _time_of_day(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1_000, UTC):%Y-%m-%d %H:%M:%S}.{at_ms % 1_000:03}Z"
 
 
-def _colour(kind: str) -> str:
+def _colour(kind: str) -> str | None:
+    """The colour of an event type; most have none."""
     if kind.endswith("failed"):
         return "red"
     if kind in ("flow_completed", "step_completed"):
         return "green"
-    return "yellow" if kind in ("work_not_completed", "step_skipped", "work_ignored") else "reset"
+    return "yellow" if kind in ("work_not_completed", "step_skipped", "work_ignored") else None
 
 
 def explanation(explained: Shape) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+import click
+
 from argyll_redis.cli.options import DEFAULT_NAMESPACE, DEFAULT_URL, Asked
+from argyll_redis.cli.refusals import DEBUG_VARIABLE
+from argyll_redis.cli.texts import printable
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll
@@ -41,21 +46,49 @@ def run(asked: Asked, work: Callable[[Argyll], Coroutine[Any, Any, T]]) -> T:
         async with Argyll(asked.url or DEFAULT_URL, asked.namespace or DEFAULT_NAMESPACE) as app:
             return await work(app)
 
-    with _quiet():
+    with _log_in_lines():
         return run_async(connected)
 
 
+# ------------------------------------------------------------------------ logs
+
+
+class _Lines(logging.Handler):
+    """Says what is logged in one line each, without tracebacks, and nothing twice in a row."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line to standard error."""
+        line = printable(f"{record.levelname.lower()}: {record.getMessage()}")
+        if line != self._last:
+            self._last = line
+            click.echo(line, err=True)
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Logs errors only: what an operator should know of the server is for `argyll engine` to say, not
-    for every command."""
-    logger = logging.getLogger("argyll_redis")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _log_in_lines() -> Iterator[None]:
+    """Logs for whoever gave a command. What an operator should know of the server is for
+    `argyll engine` to say, not for every command."""
+    if os.environ.get(DEBUG_VARIABLE):
+        yield
+        return
+    loggers = [logging.getLogger(name) for name in ("argyll_redis", "asyncio")]
+    server = logging.getLogger("argyll_redis.store.redis")
+    kept, kept_level, handler = [each.propagate for each in loggers], server.level, _Lines()
+    for each in loggers:
+        each.addHandler(handler)
+        each.propagate = False
+    server.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        server.setLevel(kept_level)
+        for each, propagate in zip(loggers, kept, strict=True):
+            each.removeHandler(handler)
+            each.propagate = propagate
 
 
 def shown_url(url: str) -> str:

@@ -23,10 +23,10 @@ the same.
 command goes. Without them it is `redis://localhost:6379/0` and `argyll`; `argyll demo` starts a server of its
 own instead. Passwords in URLs are never printed.
 
-With `--json` a command prints one JSON document on standard output: what the matching route of the HTTP API
-answers. A command that follows (`argyll flow events --follow`, `argyll engine`) prints one object a line.
-`argyll flow wait` and `argyll flow start --wait` print `{id, status, result, error}`. What is wrong is said on
-standard error, one line each, as `error: ...`. Nothing asks questions.
+With `--json` a command prints one JSON document on standard output: what the matching route of the HTTP
+API answers. A command that follows (`argyll flow events --follow`, `argyll engine`) prints one object a
+line. `argyll flow wait` and `argyll flow start --wait` print `{id, status, result, error}`. What is wrong is
+said on standard error, one line each, as `error: ...`. Nothing asks questions.
 
 Text is for people: tables are aligned by spaces, shortened only on a terminal, and coloured only there and
 when `NO_COLOR` is not set.
@@ -43,10 +43,10 @@ when `NO_COLOR` is not set.
 | 130 | interrupted by Ctrl-C |
 | 141 | whoever read the output has gone |
 
-**Initial values.** `--init name=value` gives one value of an attribute: JSON if it parses, else text. `n=3` is a
-number, `n='"3"'` and `n=three` are texts, `xs='[1, 2]'` is one value, a list. The same name again adds another
-value. `--init-file FILE` reads an object of names to one value each; the values of options come after them.
-NaN, whole numbers beyond 64 bit and objects with a key twice are refused.
+**Initial values.** `--init name=value` gives one value of an attribute: JSON if it parses, else text. `n=3`
+is a number, `n='"3"'` and `n=three` are texts, `xs='[1, 2]'` is one value, a list. The same name again adds
+another value. `--init-file FILE` reads an object of names to one value each; the values of options come after
+them. NaN, whole numbers beyond 64 bit and objects with a key twice are refused.
 
 **Completion** in the shell: `eval "$(_ARGYLL_COMPLETE=bash_source argyll)"`, likewise `zsh_source` and
 `fish_source`.

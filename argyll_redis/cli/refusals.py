@@ -36,7 +36,7 @@ class BadNews(ArgyllError):
     exit_status = 1
 
 
-class ReaderGone(Exception):  # noqa: N818 - not an error: `head` has seen enough
+class ReaderGone(Exception):
     """Whoever read the output wants no more of it."""
 
 
@@ -63,6 +63,8 @@ def refusal_of(error: BaseException) -> Refusal:
             return Refusal(("interrupted",), INTERRUPTED)
         case ReaderGone():
             return Refusal((), READER_GONE)
+        case OSError():
+            return Refusal((f"the answer cannot be written: {error.strerror or error}",), BadNews.exit_status)
         case _:
             return Refusal((_bug(error),), BUG)
 

@@ -34,9 +34,14 @@ COLOURS: Mapping[str, str] = {
 """Of the words that say how something stands."""
 
 
-def wants_colour(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Says whether a stream is a terminal; a closed one, which Python gives as None, is not."""
+    return stream is not None and stream.isatty()
+
+
+def wants_colour(stream: TextIO | None) -> bool:
     """Says whether a stream is a terminal whose user has not refused colour."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Painted(str):
@@ -60,7 +65,7 @@ def status(word: str) -> Painted:
 def terminal_width() -> int | None:
     """Columns of the terminal that standard output is; None where it goes elsewhere: then nothing is
     shortened or folded."""
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         return None
     return shutil.get_terminal_size((FALLBACK_WIDTH, 24)).columns
 
@@ -130,11 +135,14 @@ def moment(rfc3339: str) -> str:
 
 
 def ago(rfc3339: str, now_ms: int) -> str:
-    """How long ago something was; clocks that differ a little do not show."""
+    """How long ago something was, in its largest unit; clocks that differ a little do not show."""
     from datetime import datetime
 
     ms = now_ms - datetime.fromisoformat(rfc3339).timestamp() * 1_000
-    return "just now" if ms < 1_000 else f"{duration(ms // 1_000 * 1_000)} ago"
+    if ms < 1_000:
+        return "just now"
+    count, unit, *_ = duration(ms // 1_000 * 1_000).split()
+    return f"{count} {unit} ago"
 
 
 # ---------------------------------------------------------------------- tables

@@ -317,8 +317,7 @@ class Committer:
         box.read_for = -1
         flow = self.cache.get(box.flow_id) or Flow(box.flow_id)
         posted = [each for each in box.take(MAX_COMMANDS_A_TURN) if not each.arrive(flow)]
-        if flow.version:
-            posted = self._answer_starts(flow, posted)
+        posted = self._answer_starts(flow, posted) if flow.version else self._first_start(box, posted)
         if not posted:
             self._go_on(box)
             return None
@@ -334,6 +333,12 @@ class Committer:
         answers = iter(decision.answers)
         answered = [(each, ACKNOWLEDGED if each.command is None else next(answers)) for each in posted]
         return InFlight(box, posted, decision, answered, turn)
+
+    def _first_start(self, box: Mailbox, posted: list[Posted]) -> list[Posted]:
+        """Leaves all starts but the first to the next turn, which answers them by what this one commits."""
+        others = [each for each in posted if isinstance(each.command, Start)][1:]
+        box.put_back(others)
+        return [each for each in posted if each not in others]
 
     def _answer_starts(self, flow: Flow, posted: list[Posted]) -> list[Posted]:
         """Answers starts of a flow that exists: a success when it was started with the same."""

@@ -33,7 +33,7 @@ from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.mailbox import Posted
 from argyll_redis.runtime.payload import read_control, read_work
 from argyll_redis.runtime.preference import Place, own_places
-from argyll_redis.runtime.work import Hand, InHand, key_of
+from argyll_redis.runtime.work import Hand, InHand, Key, key_of
 from argyll_redis.steps.context import StepContext
 from argyll_redis.steps.job import Handler, Job
 from argyll_redis.store.protocol import (
@@ -129,7 +129,11 @@ class Engine:
         self._slot_freed = asyncio.Event()
         self._is_draining = False
         self._renewed_ms = clock.monotonic_ms()
-        self._suspects: set[tuple[int, str, str]] = set()
+        self._suspects: set[Key] = set()
+        """Pending entries that were unknown at the last renewal."""
+        self._left: dict[Key, int] = {}
+        """Entries that were begun and given up, each with when (monotonic, ms): nobody runs them again
+        but under another attempt, after a takeover."""
         self._readers: Mapping[str, int] = {}
         self._rotation = 0
         self._places: tuple[list[Place], list[Place]] = ([], [])
@@ -239,7 +243,7 @@ class Engine:
     def begin(self, held: InHand, flow: Flow) -> None:
         """Runs an attempt that is still the current one; anything else is settled without a call."""
         assert held.work is not None
-        if held.entry not in self.hand:
+        if not self.hand.holds(held):
             return  # its lease was lost while the flow was read
         if 0 < flow.version < held.work.version:
             missing = f'version {held.work.version} of flow "{flow.id}" is gone: the server has lost history'
@@ -274,6 +278,8 @@ class Engine:
 
     def _forget(self, held: InHand) -> None:
         """Leaves an entry to whoever takes it over; it is still pending and not named any more."""
+        if held.context is not None:
+            self._left[key_of(held.entry)] = self._clock.monotonic_ms()
         self.hand.drop(held)
         self.free_slot(held)
 
@@ -300,10 +306,10 @@ class Engine:
     def leave(self, held: InHand, error: BaseException) -> None:
         """Leaves an entry of a flow that this process must not touch: to other engines when they may
         know better, to `dead` when nobody may."""
-        if isinstance(error, UnknownEvent):
+        if isinstance(error, UnknownEvent) and held.is_fresh:
             self.free_slot(held)
             self._spawn(self._release(held, LEAVE_DELAY_MS))
-        elif isinstance(error, StoreUnavailable) and not isinstance(error, HistoryLost):
+        elif isinstance(error, UnknownEvent | StoreUnavailable) and not isinstance(error, HistoryLost):
             self._forget(held)
         else:
             self._forget(held)
@@ -312,7 +318,13 @@ class Engine:
     def _bury(self, entry: Entry, reason: str) -> None:
         self.counters.buried += 1
         log.error("an entry that nobody can read goes to dead: %s", reason)
-        self._spawn(self._store.bury(entry, reason))
+        self._spawn(self._bury_entry(entry, reason))
+
+    async def _bury_entry(self, entry: Entry, reason: str) -> None:
+        try:
+            await self._store.bury(entry, reason)
+        except StoreUnavailable as error:
+            log.warning("an entry is not buried and will come again: %s", error)
 
     # ---------------------------------------------------------------------- run
 
@@ -367,7 +379,7 @@ class Engine:
         for held in self.hand.all():
             if held.context is not None and reply.statuses.get(held.flow_id) in OVER:
                 held.context.cancel()
-        self._look_at_unnamed(reply.unnamed)
+        self._look_at_unnamed(reply, asked_ms)
 
     def _lose(self, held: InHand) -> None:
         """Stops work whose lease is lost: another engine is about to do it again, or has."""
@@ -380,14 +392,26 @@ class Engine:
             held.context.cancel()
         held.task.cancel()
 
-    def _look_at_unnamed(self, unnamed: Sequence[Entry]) -> None:
-        """Begins entries whose delivery was lost, once they were unknown at two renewals in a row:
-        at one alone their delivery may still be on its way."""
-        unknown = [entry for entry in unnamed if entry not in self.hand]
-        for entry in unknown:
-            if key_of(entry) in self._suspects:
-                self.take(entry)
-        self._suspects = {key_of(entry) for entry in unknown}
+    def _look_at_unnamed(self, reply: RenewReply, asked_ms: int) -> None:
+        """Takes entries whose delivery or takeover was lost, once they were unknown at two renewals in
+        a row: at one alone the reply may still be on its way."""
+        self._forget_left(reply, asked_ms)
+        suspects, self._suspects = self._suspects, set()
+        for entries, take in ((reply.unnamed, self.take), (reply.taken, self.take_over)):
+            for entry in self._unknown(entries):
+                if key_of(entry) in suspects:
+                    take(entry)
+                self._suspects.add(key_of(entry))
+
+    def _unknown(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that are not in hand, and were not begun here and then given up: others take those over."""
+        return [entry for entry in entries if entry not in self.hand and key_of(entry) not in self._left]
+
+    def _forget_left(self, reply: RenewReply, asked_ms: int) -> None:
+        """Forgets which entries were given up once they are not pending for this engine any more."""
+        if self._left:
+            pending = {key_of(entry) for entry in (*reply.unnamed, *reply.taken)}
+            self._left = {key: at for key, at in self._left.items() if at >= asked_ms or key in pending}
 
     def meet(self, engines: Sequence[EngineInfo]) -> None:
         """Learns which engines are alive, so that what waits is shared among them."""
@@ -455,7 +479,7 @@ class Engine:
                 self._take_or_return(entry)
 
     def _take_or_return(self, entry: Entry) -> None:
-        if self._free > 0:
+        if self._free > 0 or entry in self.hand:
             self.take(entry)
             return
         held = InHand(entry, entry.payload.partition(" ")[0])
@@ -490,10 +514,13 @@ class Engine:
             await asyncio.wait(self._tasks, timeout=self.config.grace_ms / 1000)
 
     async def leave_group(self, streams: Sequence[tuple[int, str]]) -> None:
-        """Hands back what was delivered to a read that was cancelled, and leaves the consumer groups."""
+        """Hands back what was delivered to a read that was cancelled, and leaves the consumer groups.
+
+        What was begun or taken over may have run: it stays pending, for others to take over.
+        """
         for _ in range(LEAVE_TRIES):
             leases = self.hand.leases()
-            unnamed = self._store.renew(self.config.id, leases, streams).unnamed
+            unnamed = self._unknown(self._store.renew(self.config.id, leases, streams).unnamed)
             if unnamed:
                 await self._store.release(self.config.id, unnamed)
             if await self._store.retire(self.config.id):

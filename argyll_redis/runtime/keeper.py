@@ -89,6 +89,7 @@ class Keeper:
         self._cursors: dict[tuple[int, str], str] = {}
         self._takeover_ms = 0
         self._is_stopped = False
+        self._ended = asyncio.Event()
 
     @property
     def restored(self) -> int:
@@ -105,8 +106,19 @@ class Keeper:
         self._is_stopped = True
         self._called.set()
 
+    async def stopped(self) -> None:
+        """Stops, and waits until the last round is over."""
+        self.stop()
+        await self._ended.wait()
+
     async def run(self) -> None:
         """Keeps until stopped."""
+        try:
+            await self._keep()
+        finally:
+            self._ended.set()
+
+    async def _keep(self) -> None:
         while not self._is_stopped:
             try:
                 more = await self._round()
@@ -123,6 +135,8 @@ class Keeper:
     async def _pause(self) -> None:
         """Waits for the next round: at most `KEEP_MS`, less when something of ours is due."""
         self._called.clear()
+        if self._is_stopped:
+            return
         pause_ms = KEEP_MS
         if self._wakes:
             pause_ms = max(0, min(KEEP_MS, self._wakes[0] - self._clock.now_ms()))
@@ -134,14 +148,14 @@ class Keeper:
 
     async def _round(self) -> bool:
         """One call; True when there is more to do at once."""
-        now_ms = self._clock.now_ms()
-        while self._wakes and self._wakes[0] <= now_ms:
-            heapq.heappop(self._wakes)
         takeover = await self._takeovers()
         config = self._engine.config
         keep = Keep(engine=config.info, alive_ms=ALIVE_MS, takeover=takeover, min_idle_ms=self._lease_ms())
         reply = await self._store.keep(keep)
         self._clock.read(reply.now_ms)
+        # By the server's clock: our own may be a millisecond ahead, and would forget what is not moved yet.
+        while self._wakes and self._wakes[0] < reply.now_ms:
+            heapq.heappop(self._wakes)
         self.engines = reply.engines
         self._engine.meet(reply.engines)
         for (ref, _), cursor in zip(takeover, reply.cursors, strict=True):

@@ -126,7 +126,7 @@ async def _serve(
             for task in readers:
                 task.cancel()
             await asyncio.wait(readers)
-            await _drain(node, engine, renewer)
+            await _drain(node, engine, keeper, renewer)
     except asyncio.CancelledError:
         engine.abort()
         raise
@@ -143,13 +143,14 @@ async def _serve(
             raise result
 
 
-async def _drain(node: Node, engine: Engine, renewer: Renewer) -> None:
+async def _drain(node: Node, engine: Engine, keeper: Keeper, renewer: Renewer) -> None:
     """Lets an engine end in order, within its grace and one more for the server: what is not committed
     by then is taken over by others."""
     await engine.drain()
     try:
         async with asyncio.timeout(engine.config.grace_ms / 1000):
             await node.committer.close()
+            await keeper.stopped()
             await engine.leave_group(renewer.streams)
     except (TimeoutError, StoreUnavailable) as error:
         log.error("the engine ends without its last words, others will take over: %s", error or "no reply")

@@ -12,7 +12,7 @@ from typing import Any
 
 from argyll_redis.runtime.payload import WorkReference
 from argyll_redis.steps.context import StepContext
-from argyll_redis.store.protocol import Entry, Lease
+from argyll_redis.store.protocol import CONTROL, Entry, Lease
 
 Key = tuple[int, str, str]
 """(partition, stream, entry id)."""
@@ -38,6 +38,11 @@ class InHand:
         self.is_reported = False
         """Whether what it came to is on its way."""
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nobody can have run it: work that was delivered and not begun, or no work at all."""
+        return self.context is None and (self.work is not None or self.entry.stream == CONTROL)
+
 
 class Hand:
     """All entries that an engine has in hand."""
@@ -57,7 +62,13 @@ class Hand:
         self._put(held, held)
 
     def drop(self, held: InHand) -> None:
-        self._put(held, None)
+        """Lets go of it. An entry that was let go before and delivered again stays in hand."""
+        if self.holds(held):
+            self._put(held, None)
+
+    def holds(self, held: InHand) -> bool:
+        """Whether it is in hand by this very delivery."""
+        return self._held.get(key_of(held.entry)) is held
 
     def _put(self, held: InHand, now: InHand | None) -> None:
         stream = (held.entry.partition, held.entry.stream)

@@ -141,11 +141,12 @@ KEYS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         "{ns}:engines", KeyType.ZSET, "engines by last heartbeat",
-        writers=("keep",), readers=("keep", "engines"), lives="seconds after the engine",
+        writers=("keep", "retire"), readers=("keep", "engines"), lives="seconds after the engine",
     ),
     KeyRow(
         "{ns}:engine:<id>", KeyType.HASH, "queues, handlers and lease of a live engine",
-        writers=("keep",), readers=("keep", "engines"), lives="its time to live, renewed by each heartbeat",
+        writers=("keep", "retire"), readers=("keep", "engines"),
+        lives="its time to live, renewed by each heartbeat",
     ),
 )  # fmt: skip
 

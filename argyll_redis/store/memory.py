@@ -254,8 +254,10 @@ class MemoryStore:
             now_ms = self._clock()
             lost = tuple([lease for lease in leases if not self._renew(consumer, lease, now_ms)])
             named = {(lease.partition, lease.stream, lease.entry) for lease in leases}
-            unnamed = [entry for place in streams for entry in self._held(consumer, *place, besides=named)]
-            return RenewReply(lost, self._statuses(leases), tuple(unnamed))
+            held = [found for place in streams for found in self._held(consumer, *place, besides=named)]
+            unnamed = tuple([entry for entry, was_taken_over in held if not was_taken_over])
+            taken = tuple([entry for entry, was_taken_over in held if was_taken_over])
+            return RenewReply(lost, self._statuses(leases), unnamed, taken)
 
     def _renew(self, consumer: str, lease: Lease, now_ms: int) -> bool:
         stream = self._stream(lease.partition, lease.stream)
@@ -263,13 +265,14 @@ class MemoryStore:
 
     def _held(
         self, consumer: str, partition: int, name: str, *, besides: Set[tuple[int, str, str]]
-    ) -> Iterator[Entry]:
-        """Gives the first entries of a stream that a consumer has, besides those it named."""
+    ) -> Iterator[tuple[Entry, bool]]:
+        """Gives the first entries of a stream that a consumer has, besides those it named, each with
+        whether somebody else had it before."""
         stream = self._stream(partition, name)
         held = stream.held_by(consumer) if stream is not None else iter(())
         unnamed = (
-            Entry(partition, name, entry, payload)
-            for entry, payload in held
+            (Entry(partition, name, entry, pending.payload), pending.was_taken_over)
+            for entry, pending in held
             if (partition, name, entry) not in besides
         )
         return islice(unnamed, UNNAMED_LIMIT)
@@ -318,8 +321,10 @@ class MemoryStore:
                 partition.dead.append((entry.stream, payload, reason))
 
     async def retire(self, consumer: str) -> bool:
-        """Tells whether a consumer has nothing pending; a consumer is nothing more than that here."""
+        """Ends the heartbeat of an engine and tells whether it has nothing pending: a consumer is
+        nothing more than that here."""
         with self._lock:
+            self._data().engine_infos.pop(consumer, None)
             return not any(
                 any(stream.held_by(consumer))
                 for partition in self._data().partitions

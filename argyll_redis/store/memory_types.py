@@ -51,14 +51,16 @@ class IdClock:
 
 
 class Pending:
-    """An entry that was delivered: to whom, and when it was last delivered or renewed."""
+    """An entry that was delivered: to whom, when it was last delivered or renewed, and whether somebody
+    else had it before."""
 
-    __slots__ = ("consumer", "payload", "since_ms")
+    __slots__ = ("consumer", "payload", "since_ms", "was_taken_over")
 
     def __init__(self, payload: str, consumer: str, since_ms: int) -> None:
         self.payload = payload
         self.consumer = consumer
         self.since_ms = since_ms
+        self.was_taken_over = False
 
 
 class DispatchStream:
@@ -125,11 +127,11 @@ class DispatchStream:
         pending.since_ms = now_ms
         return True
 
-    def held_by(self, consumer: str) -> Iterator[tuple[str, str]]:
+    def held_by(self, consumer: str) -> Iterator[tuple[str, Pending]]:
         """Gives the entries pending for a consumer, oldest first."""
         for entry, pending in self._pending.items():
             if pending.consumer == consumer:
-                yield entry, pending.payload
+                yield entry, pending
 
     def take_over(
         self, consumer: str, *, min_idle_ms: int, cursor: str, limit: int, now_ms: int
@@ -148,7 +150,7 @@ class DispatchStream:
                 return taken, entry
             looks_left -= 1
             if now_ms - pending.since_ms >= min_idle_ms:
-                pending.consumer, pending.since_ms = consumer, now_ms
+                pending.consumer, pending.since_ms, pending.was_taken_over = consumer, now_ms, True
                 taken.append((entry, pending.payload))
         return taken, FIRST_ID
 

@@ -206,7 +206,8 @@ class Fetch:
     """What a call may hand back for this consumer beside its main answer.
 
     Streams are tried in order until `slots` entries came from work streams; from one work stream at
-    most ceil(length / readers) less what is held. `control` streams need no slot: up to `control` entries each.
+    most ceil(length / readers) less what is held. `control` streams need no slot: up to `control`
+    entries each.
     """
 
     consumer: str
@@ -296,7 +297,10 @@ class RenewReply:
     statuses: Mapping[str, str]
     """Status from the head of each flow named; absent for a flow that does not exist."""
     unnamed: tuple[Entry, ...]
-    """Entries pending for this consumer that were not named, at most 100 a stream; not renewed."""
+    """Entries pending for this consumer that were not named and that nobody had before; not renewed."""
+    taken: tuple[Entry, ...] = ()
+    """Those not named that were taken over from another consumer, which may have run them. At most 100
+    of both kinds a stream."""
 
 
 class FeedEntry(NamedTuple):
@@ -373,7 +377,8 @@ class Store(Protocol):
 
     def renew(self, consumer: str, leases: Sequence[Lease], streams: Sequence[tuple[int, str]]) -> RenewReply:
         """Renews leases that are still this consumer's, and looks for entries in `streams` that it
-        did not name. Blocking, on a connection of its own: called from the renewer's thread."""
+        did not name (the reply that delivered them, or took them over, was lost). Blocking, on a
+        connection of its own: called from the renewer's thread."""
         ...
 
     async def release(self, consumer: str, entries: Sequence[Entry], delay_ms: int = 0) -> int:
@@ -386,7 +391,8 @@ class Store(Protocol):
         ...
 
     async def retire(self, consumer: str) -> bool:
-        """Removes a consumer from all groups where it has nothing pending; True if from all."""
+        """Ends the heartbeat of an engine, and removes it as a consumer from all groups where it has
+        nothing pending; True if from all."""
         ...
 
     async def load(self, reads: Sequence[tuple[str, int, int]]) -> list[list[StoredEvent]]:

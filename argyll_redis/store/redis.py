@@ -244,8 +244,8 @@ class RedisStore(Reads):
         last = max(0, len(leases) - 1) // RENEW_LIMIT * RENEW_LIMIT
         for begin in range(0, last, RENEW_LIMIT):
             self._renew_page(consumer, leases[begin : begin + RENEW_LIMIT], (), (), lost, statuses)
-        unnamed = self._renew_page(consumer, leases[last:], leases[:last], streams, lost, statuses)
-        return RenewReply(tuple(lost), statuses, unnamed)
+        found = self._renew_page(consumer, leases[last:], leases[:last], streams, lost, statuses)
+        return RenewReply(tuple(lost), statuses, *found)
 
     def _renew_page(
         self,
@@ -255,8 +255,9 @@ class RedisStore(Reads):
         streams: Sequence[tuple[int, str]],
         lost: list[Lease],
         statuses: dict[str, str],
-    ) -> tuple[Entry, ...]:
-        """Renews one page; adds to what is lost and to the statuses, and gives what is unnamed."""
+    ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+        """Renews one page; adds to what is lost and to the statuses, and gives what is unnamed: what was
+        delivered, and what was taken over."""
         named = Partitions()
         arguments: list[Argument] = [self._instance, consumer, len(page), len(renewed), len(streams)]
         for partition, stream, entry, flow in page:
@@ -265,12 +266,12 @@ class RedisStore(Reads):
             arguments += (named.number(partition), stream, entry)
         for partition, stream in streams:
             arguments += (named.number(partition), stream)
-        numbers, kept, found = self._run_blocking("renew", self._keys_of(named), arguments)
+        numbers, kept, found, taken = self._run_blocking("renew", self._keys_of(named), arguments)
         lost += (page[number - 1] for number in numbers)
         for lease, status in zip(page, kept, strict=True):
             if status is not None:
                 statuses[lease.flow] = status.decode()
-        return unpack_found(found, named.order)
+        return unpack_found(found, named.order), unpack_found(taken, named.order)
 
     def _run_blocking(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
         found = script(name)
@@ -296,9 +297,10 @@ class RedisStore(Reads):
         await self._run("bury", [self._ids[entry.partition]], arguments)
 
     async def retire(self, consumer: str) -> bool:
-        """Removes a consumer from all groups where it has nothing pending; True if from all."""
+        """Ends the heartbeat of an engine and removes it from all groups where it has nothing pending."""
         streams = [CONTROL, *map(work_stream, await self.queues())]
-        return await self._run("retire", self._ids, [self._instance, consumer, *streams]) == 1
+        keys = [self._keys.engines, *self._ids]
+        return await self._run("retire", keys, [self._instance, consumer, *streams]) == 1
 
     async def append_catalog(
         self, version: int, last_tx: str, tx: str, events: Sequence[NewEvent]

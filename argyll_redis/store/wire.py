@@ -154,7 +154,7 @@ def unpack_head(fields: list[bytes]) -> Head | None:
 
 def unpack_feed(partition: int, raw: list[Any]) -> FeedEntry:
     """Reads an entry of a feed."""
-    flow, first, last, status = raw[1][1].decode().rsplit(" ", 3)
+    flow, first, last, status = raw[1][1].decode().split(" ", 3)
     return FeedEntry(partition, raw[0].decode(), flow, int(first), int(last), status)
 
 

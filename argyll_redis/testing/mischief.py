@@ -62,12 +62,22 @@ def _delay(stage: Stage) -> bool:
         stream = partition.streams[name]
         for entry, payload in stream.read("mischief", 1, stage.now_ms()):
             stream.remove(entry)
-            later_ms = stage.random.uniform(0.2, 4) * stage.scenario.lease_ms
-            stage.journal.disturbances += 1
-            stage.note("server", f"takes {name} {payload} back for {later_ms:.0f} ms")
-            stage.loop.call_later(later_ms / MS, lambda: partition.add_entry(name, payload, stage.now_ms()))
+            _withhold(stage, partition, name, payload)
             return True
     return False
+
+
+def _withhold(stage: Stage, partition: Partition, name: str, payload: str) -> None:
+    later_ms = stage.random.uniform(0.2, 4) * stage.scenario.lease_ms
+    stage.journal.disturbances += 1
+    stage.journal.withheld += 1
+    stage.note("server", f"takes {name} {payload} back for {later_ms:.0f} ms")
+
+    def give() -> None:
+        stage.journal.withheld -= 1
+        partition.add_entry(name, payload, stage.now_ms())
+
+    stage.loop.call_later(later_ms / MS, give)
 
 
 def _wipe(stage: Stage) -> bool:

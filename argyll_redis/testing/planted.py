@@ -1,3 +1,209 @@
-"""Known bugs."""
+"""Seven known bugs, to be planted from outside: a simulator that does not find them proves nothing.
+
+They are the mistakes that systems of this kind have made, three of which ten thousand flows under
+`kill -9` did not show. The product has no switch for them: a bug stands before the network (what goes
+wrong between two calls), at the server (within one call), or replaces a rule while it is planted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+from argyll_redis.core import decide
+from argyll_redis.core.commands import Outcome, Report
+from argyll_redis.core.state import WorkItem
+from argyll_redis.core.turn import Turn as CoreTurn
+from argyll_redis.store.memory import MemoryStore
+from argyll_redis.store.memory_server import MemoryServer
+from argyll_redis.store.memory_types import DispatchStream
+from argyll_redis.store.protocol import (
+    Ack,
+    CommitReply,
+    Committed,
+    Dispatch,
+    Entry,
+    Fetch,
+    Keep,
+    KeepReply,
+    Store,
+    Turn,
+)
+from argyll_redis.testing.faults import FaultyStore
 from argyll_redis.testing.stage import Bug
+
 BUGS: dict[str, Bug] = {}
+"""Every known bug by its name."""
+
+
+def _plant(name: str, what: str, **how: Any) -> None:
+    BUGS[name] = Bug(name, what, **how)
+
+
+class _Before:
+    """Stands before a store; what it does not do itself that one does."""
+
+    def __init__(self, store: FaultyStore) -> None:
+        self._store = store
+        self._server = cast(MemoryStore, store.inner).server
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def _before(kind: type[_Before]) -> Callable[[FaultyStore], Store]:
+    return lambda store: cast(Store, kind(store))
+
+
+def _at_server(kind: type[MemoryStore]) -> Callable[[MemoryServer], Store]:
+    return lambda server: kind(server=server)
+
+
+# ------------------------------------------------------------- M1, M3: two calls
+
+
+class _DispatchesAfterCommit(_Before):
+    async def commit(self, turns: Sequence[Turn], fetch: Fetch | None = None) -> CommitReply:
+        bare = [replace(turn, ops=[op for op in turn.ops if type(op) is not Dispatch]) for turn in turns]
+        reply = await self._store.commit(bare, fetch)
+        for turn, answer in zip(turns, reply.turns, strict=True):
+            added = [op for op in turn.ops if type(op) is Dispatch]
+            if added and isinstance(answer, Committed):
+                await self._store.call("dispatch", self._add, turn.partition, added)
+        return reply
+
+    async def _add(self, partition: int, added: Sequence[Dispatch]) -> None:
+        for op in added:
+            home = self._server.namespace.partitions[partition]
+            home.add_entry(op.stream, op.payload, self._server.now_ms())
+
+
+class _PopsThenEnqueues(_Before):
+    async def keep(self, keep: Keep) -> KeepReply:
+        reply = await self._store.keep(replace(keep, due_limit=0))
+        popped = await self._store.call("pop", self._pop)
+        if popped:
+            await self._store.call("enqueue", self._enqueue, popped)
+        return reply
+
+    async def _pop(self) -> list[tuple[int, str]]:
+        return [
+            (partition.number, member)
+            for partition in self._server.namespace.partitions
+            for member in partition.due.pop_through(self._server.now_ms(), 100)
+        ]
+
+    async def _enqueue(self, popped: Sequence[tuple[int, str]]) -> None:
+        for number, member in popped:
+            stream, _, payload = member.partition(" ")
+            self._server.namespace.partitions[number].add_entry(stream, payload, self._server.now_ms())
+
+
+_plant("M1", "dispatch comes after the commit, in a call of its own", wrap=_before(_DispatchesAfterCommit))
+_plant("M3", "due entries are popped, then enqueued by another call", wrap=_before(_PopsThenEnqueues))
+
+
+# ------------------------------------------------- M2, M4, M7: entries that vanish
+
+
+class _AcknowledgesOnRead(MemoryStore):
+    async def commit(self, turns: Sequence[Turn], fetch: Fetch | None = None) -> CommitReply:
+        reply = await super().commit(turns, fetch)
+        self._acknowledge(reply.entries)
+        return reply
+
+    async def fetch(self, fetch: Fetch) -> tuple[Entry, ...]:
+        return self._acknowledge(await super().fetch(fetch))
+
+    async def block(
+        self, consumer: str, streams: Sequence[tuple[int, str]], block_ms: int
+    ) -> tuple[Entry, ...]:
+        return self._acknowledge(await super().block(consumer, streams, block_ms))
+
+    def _acknowledge(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        for entry in entries:
+            self.server.namespace.partitions[entry.partition].streams[entry.stream].remove(entry.id)
+        return entries
+
+
+class _DropsOthersOnStart(MemoryStore):
+    async def add_queues(self, queues: Sequence[str]) -> None:
+        await super().add_queues(queues)
+        for partition in self.server.namespace.partitions:
+            for stream in partition.streams.values():
+                for entry, _, is_pending in _entries(stream):
+                    if is_pending:
+                        stream.remove(entry)
+
+
+class _StaleAttemptsAcknowledge(MemoryStore):
+    async def commit(self, turns: Sequence[Turn], fetch: Fetch | None = None) -> CommitReply:
+        tokens = [event.data for turn in turns for event in turn.events if event.type == "work_ignored"]
+        reply = await super().commit(turns, fetch)
+        for turn, answer in zip(turns, reply.turns, strict=True):
+            if isinstance(answer, Committed) and any(type(op) is Ack for op in turn.ops):
+                self._acknowledge(turn, tokens)
+        return reply
+
+    def _acknowledge(self, turn: Turn, ignored: Sequence[bytes]) -> None:
+        """Whoever reports acknowledges whatever entry there is of the token, not that of its attempt."""
+        for stream in self.server.namespace.partitions[turn.partition].streams.values():
+            for entry, payload, _ in _entries(stream):
+                flow, _, rest = payload.partition(" ")
+                token = rest.partition(" ")[0].encode()
+                if flow == turn.flow and any(token in data for data in ignored):
+                    stream.remove(entry)
+
+
+def _entries(stream: DispatchStream) -> list[tuple[str, str, bool]]:
+    """Id and payload of every entry of a stream, and whether it is pending."""
+    pending = [(entry, each.payload, True) for entry, each in stream._pending.items()]  # noqa: SLF001
+    return pending + [(entry, payload, False) for entry, payload in stream._waiting.items()]  # noqa: SLF001
+
+
+_plant("M2", "an entry is acknowledged when it is read", connect=_at_server(_AcknowledgesOnRead))
+_plant("M4", "an engine that starts deletes the other consumers", connect=_at_server(_DropsOthersOnStart))
+_plant(
+    "M7",
+    "a stale attempt acknowledges the newer attempt's entry",
+    connect=_at_server(_StaleAttemptsAcknowledge),
+)
+
+
+# --------------------------------------------------------- M5, M6: rules left out
+
+Refusal = Callable[[CoreTurn, WorkItem, Outcome, Report], str | None]
+
+
+@contextmanager
+def _refusing_by(make: Callable[[Refusal], Refusal]) -> Iterator[None]:
+    """Replaces the rule by which an outcome does not count."""
+    original: Refusal = decide._refusal  # noqa: SLF001 - a planted bug replaces what is nobody else's
+    decide._refusal = make(original)  # noqa: SLF001
+    try:
+        yield
+    finally:
+        decide._refusal = original  # noqa: SLF001
+
+
+def _without_state(original: Refusal) -> Refusal:
+    def refusal(turn: CoreTurn, item: WorkItem, outcome: Outcome, command: Report) -> str | None:
+        return original(turn, item, outcome, command) if turn.draft.is_deactivated else None
+
+    return refusal
+
+
+def _without_fence(original: Refusal) -> Refusal:
+    def refusal(turn: CoreTurn, item: WorkItem, outcome: Outcome, command: Report) -> str | None:
+        return original(turn, item, outcome, replace(command, attempt=None))
+
+    return refusal
+
+
+_plant("M5", "a completion counts whatever the work item's state", patch=lambda: _refusing_by(_without_state))
+_plant("M6", "an outcome counts whatever attempt it is of", patch=lambda: _refusing_by(_without_fence))
+
+MUTANTS: Mapping[str, str] = {name: BUGS[name].what for name in sorted(BUGS)}
+"""Name and nature of every known bug."""

@@ -134,12 +134,21 @@ class _Run:
 
     async def _until_quiet(self, deadline_ms: int) -> bool:
         """Waits until nothing is left to do; False when that takes too long."""
-        while not (self._outside.is_idle and self._observer.is_quiet() and self._crew.is_idle):
+        while not self._is_quiet():
             if self.stage.loop.now_ms() > deadline_ms or len(self.stage.violations) > verdict.ENOUGH:
                 self._object_to_unrest()
                 return False
             await self._look()
         return True
+
+    def _is_quiet(self) -> bool:
+        """Whether nobody has anything to do any more."""
+        return (
+            not self.stage.journal.withheld
+            and self._outside.is_idle
+            and self._observer.is_quiet()
+            and self._crew.is_idle
+        )
 
     def _object_to_unrest(self) -> None:
         """Says who is not done."""

@@ -79,6 +79,8 @@ class Journal:
     acked: list[Acked] = field(default_factory=list[Acked])
     doubled: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     """Attempts an entry of which was delivered twice on purpose."""
+    withheld: int = 0
+    """Entries that were taken back and are not delivered again yet."""
     disturbances: int = 0
     """What befell engines and entries beside the network's faults."""
 

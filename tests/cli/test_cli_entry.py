@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -203,6 +205,25 @@ def test_an_error_cannot_write_to_the_terminal(cli: Cli) -> None:
 # -------------------------------------------------------------------- processes
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_answer_that_cannot_be_written_is_said_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "argyll_redis.cli", "flow", "list", "--redis", "memory://"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    said = "error: the answer cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_without_standard_output_a_command_still_does_its_work() -> None:
+    command = f"{sys.executable} -m argyll_redis.cli flow list --redis memory:// >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_ctrl_c_is_one_line_and_status_130(real_cli: Cli) -> None:
     real_cli.register()
     real_cli("flow", "start", "double", "--init", "a=1", "--id", "f")
@@ -223,3 +244,37 @@ def test_a_reader_that_has_gone_is_no_error(real_cli: Cli) -> None:
     assert real_cli("flow", "cancel", "f").status == 0
     answer = ended(following)
     assert (answer.status, answer.err) == (refusals.READER_GONE, "")
+
+
+def test_on_a_terminal_there_is_colour_and_lines_fit_its_width(real_cli: Cli) -> None:
+    """In a pipe there is neither."""
+    real_cli.register()
+    real_cli("flow", "start", "double", "--init", "a=1", "--id", "f", "--label", f"tenant={'x' * 100}")
+    shown = on_a_terminal("flow", "list", COLUMNS="60", **real_cli.variables)
+    piped = ended(process("flow", "list", COLUMNS="60", **real_cli.variables)).out
+    assert ("\x1b[36mactive\x1b[0m" in shown, "\x1b" in piped) == (True, False)
+    widths = [max(len(click.unstyle(line)) for line in text.splitlines()) for text in (shown, piped)]
+    assert (widths[0], widths[1] > 100) == (60, True)
+    assert "\x1b" not in on_a_terminal("flow", "list", NO_COLOR="1", **real_cli.variables)
+
+
+def on_a_terminal(*arguments: str, **variables: str) -> str:
+    """What a command prints on a terminal."""
+    ours, theirs = pty.openpty()
+    kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment = {**kept, "TERM": "xterm", **variables}
+    command = [sys.executable, "-m", "argyll_redis.cli", *arguments]
+    with subprocess.Popen(command, stdout=theirs, stdin=theirs, env=environment) as run:
+        os.close(theirs)
+        printed = b"".join(iter(lambda: read_terminal(ours), b""))
+    os.close(ours)
+    assert run.returncode == 0
+    return printed.decode()
+
+
+def read_terminal(terminal: int) -> bytes:
+    """Reads what there is; nothing when the other side is closed."""
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:
+        return b""

@@ -107,7 +107,7 @@ def test_a_duration_reads_as_people_say_it(ms: int, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("now_ms", "said"),
-    [(1_000, "just now"), (0, "just now"), (6_500, "5 s ago"), (201_000, "3 min 20 s ago")],
+    [(1_000, "just now"), (0, "just now"), (6_500, "5 s ago"), (201_000, "3 min ago")],
 )
 def test_ago_counts_whole_seconds_and_forgives_clocks_that_differ(now_ms: int, said: str) -> None:
     assert texts.ago("1970-01-01T00:00:01.000Z", now_ms) == said

@@ -196,10 +196,21 @@ def test_a_renewal_tells_what_is_lost_how_flows_stand_and_what_was_not_named(lua
     lua.deliver("c")
     lua.call("XCLAIM", lua.of("work:a"), "engines", "other", 0, second)
     leases = [(1, "work:a", first, "f"), (1, "work:a", second, "g"), (2, "work:a", first, "none")]
-    lost, statuses, unnamed = renew(lua, leases, 1, "work:a", 1, "control")
-    assert (lost, statuses) == ([2, 3], [b"failed", b"", None])
+    lost, statuses, unnamed, taken = renew(lua, leases, 1, "work:a", 1, "control")
+    assert (lost, statuses, taken) == ([2, 3], [b"failed", b"", None], [])
     assert payloads(unnamed) == [(1, b"work:a", [b"r3"])]
     assert lua.owners() == {first: b"c", second: b"other", third: b"c"}
+
+
+def test_a_renewal_tells_what_was_taken_over_apart_and_a_renewal_is_no_takeover(lua: Lua) -> None:
+    first, second = lua.dispatch("r1", "r2")
+    lua.deliver("c")
+    lua.call("XCLAIM", lua.of("work:a"), "engines", "other", 0, second)
+    lua.call("XCLAIM", lua.of("work:a"), "engines", "c", 0, second)
+    renew(lua, [(1, "work:a", first, "f"), (1, "work:a", second, "f")], 1, "work:a")
+    _, _, unnamed, taken = renew(lua, [], 1, "work:a")
+    assert payloads(unnamed) == [(1, b"work:a", [b"r1"])]
+    assert payloads(taken) == [(1, b"work:a", [b"r2"])]
 
 
 def test_a_renewal_starts_idle_time_anew_for_what_is_named_only(lua: Lua) -> None:
@@ -310,16 +321,23 @@ def test_a_consumer_stays_in_the_groups_where_it_has_something_pending(lua: Lua)
         lua.call("XGROUP", "CREATECONSUMER", lua.of(stream), "engines", "c")
     lua.deliver("c")
     streams = ("control", "work:a", "work:b", "work:none")
-    assert lua.run("retire", lua.ids, INSTANCE, "c", *streams) == 0
+    keys = [lua.keys.engines, *lua.ids]
+    assert lua.run("retire", keys, INSTANCE, "c", *streams) == 0
     assert [len(lua.call("XINFO", "CONSUMERS", lua.of(s), "engines")) for s in streams[:3]] == [0, 1, 0]
     (entry,) = lua.owners()
     lua.call("XACK", lua.of("work:a"), "engines", entry)
-    assert lua.run("retire", lua.ids, INSTANCE, "c", *streams) == 1
+    assert lua.run("retire", keys, INSTANCE, "c", *streams) == 1
+
+
+def test_an_engine_that_retires_is_no_longer_alive(lua: Lua) -> None:
+    keep(lua, engine="e1")
+    lua.run("retire", [lua.keys.engines, *lua.ids], INSTANCE, "e1", "control")
+    assert [key for key in lua.client.keys("*engine*")] == []
 
 
 @pytest.mark.parametrize("arguments", [("", "work:a"), ("c", "due")])
 def test_a_bad_retirement_does_nothing(lua: Lua, arguments: tuple[Any, ...]) -> None:
-    lua.refuses("BADARG", "retire", lua.ids, INSTANCE, *arguments)
+    lua.refuses("BADARG", "retire", [lua.keys.engines, *lua.ids], INSTANCE, *arguments)
 
 
 # ------------------------------------------------------------------------- emptied
@@ -336,7 +354,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize(("name", "arguments"), CALLS.items(), ids=CALLS.keys())
 def test_an_emptied_namespace_is_not_touched(lua: Lua, name: str, arguments: tuple[Any, ...]) -> None:
-    first = {"keep": [lua.keys.engines], "queues": [lua.keys.queues]}.get(name, [])
+    first = {"keep": [lua.keys.engines], "retire": [lua.keys.engines], "queues": [lua.keys.queues]}.get(name, [])
     lua.client.zadd(lua.of("due"), {"work:a r": 1})
     lua.client.delete(lua.ids[1])
     lua.refuses("EMPTIED", name, [*first, *lua.ids], INSTANCE, *arguments)

@@ -27,6 +27,7 @@ from argyll_redis.store.protocol import (
     Ack,
     Dispatch,
     Due,
+    EngineInfo,
     Entry,
     Fetch,
     Keep,
@@ -241,6 +242,17 @@ async def test_a_renewal_returns_what_is_pending_and_was_not_named(flow: Flow, s
     assert (control, *unnamed) == reply.unnamed
 
 
+async def test_a_renewal_tells_what_was_taken_over_apart_from_what_was_delivered(flow: Flow) -> None:
+    await flow.commit(*[Dispatch("work:a", f"r{n}") for n in range(3)])
+    entries = await flow.fetch("e1")
+    assert (await renewed(flow, "e1", [lease_of(entry, flow) for entry in entries])).lost == ()
+    first, *others = (await take_over(flow, "e2", min_idle_ms=0)).taken
+    await flow.store.release("e2", [first])
+    delivered = await flow.fetch_one("e2")
+    reply = await renewed(flow, "e2", [])
+    assert (reply.unnamed, reply.taken) == ((delivered,), tuple(others))
+
+
 async def test_a_renewal_does_not_renew_what_was_not_named(flow: Flow, store: Store) -> None:
     await flow.commit(Dispatch("work:a", "r1"))
     entry = await flow.fetch_one("e1")
@@ -356,6 +368,13 @@ async def test_a_consumer_retires_only_when_it_has_nothing_pending(flow: Flow, s
     await flow.commit(ack(entry))
     assert await store.retire("e1") is True
     assert await store.retire("never seen") is True
+
+
+async def test_an_engine_that_retires_is_no_longer_alive(store: Store) -> None:
+    await store.keep(Keep(EngineInfo("e1", ("a",)), alive_ms=60_000))
+    assert [engine.id for engine in await store.engines()] == ["e1"]
+    await store.retire("e1")
+    assert await store.engines() == ()
 
 
 async def test_a_retired_consumer_may_come_back(flow: Flow, store: Store) -> None:

@@ -101,6 +101,7 @@ BAD_FETCHES = {
     "no consumer": Fetch("", 1, [StreamRef(0, "work:a")]),
     "negative slots": Fetch("e1", -1, [StreamRef(0, "work:a")]),
     "negative control": Fetch("e1", 1, [StreamRef(0, CONTROL)], control=-1),
+    "negative number held": Fetch("e1", 1, [StreamRef(0, "work:a", 1, -1)]),
     "no readers": Fetch("e1", 1, [StreamRef(0, "work:a", 0)]),
     "unknown partition": Fetch("e1", 1, [StreamRef(2, "work:a")]),
     "unknown kind of stream": Fetch("e1", 1, [StreamRef(0, "feed")]),

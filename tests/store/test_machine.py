@@ -276,7 +276,8 @@ class Machine(RuleBasedStateMachine):
             ]
             reply = store.renew(consumer, leases, places)
             lost = [self.payloads[side][lease[:3]] for lease in reply.lost]
-            return lost, reply.statuses, [entry_picture(entry) for entry in reply.unnamed]
+            pictures = [[entry_picture(entry) for entry in found] for found in (reply.unnamed, reply.taken)]
+            return lost, reply.statuses, pictures
 
         self.agree(call)
 

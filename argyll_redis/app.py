@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack, get_args, overload
 
 from argyll_redis.catalog_api import CatalogApi
-from argyll_redis.core.commands import Broken, Cancel, Command, Outcome, Report, Succeeded, Unfinished
-from argyll_redis.core.limits import MAX_DURATION_MS, MAX_ERROR_CHARS, MAX_EVENT_BYTES, MAX_RETRIES
-from argyll_redis.core.model import JSON, Backoff, OnFailure, RetryDefaults, Script, StepId, StepType, Token
-from argyll_redis.core.parse_request import read_flow_id
+from argyll_redis.config import AppConfig
+from argyll_redis.connection import Connection, EngineRun
+from argyll_redis.core.model import JSON, OnFailure, Script, StepType
 from argyll_redis.declare import Declared, Retry, declare
-from argyll_redis.errors import InvalidInput, InvalidStep, Problem, UnknownFlow, UnknownToken
+from argyll_redis.errors import InvalidInput, InvalidStep, Problem
 from argyll_redis.handle import FlowHandle
+from argyll_redis.outside import Outside
 from argyll_redis.reading import Reading
 from argyll_redis.runtime.clock import new_id
 from argyll_redis.runtime.engine import EngineConfig
@@ -29,60 +28,12 @@ from argyll_redis.starting import Goals, Starter
 from argyll_redis.steps import builtin_handlers
 from argyll_redis.steps.python import PythonHandler
 from argyll_redis.store.check import check_queues
-from argyll_redis.store.codec import check, encode
 from argyll_redis.store.protocol import Store
 from argyll_redis.sync import SyncApp
 
 DEFAULT_URL = "redis://localhost:6379/0"
 Registration = Literal["update", "strict", "sync"]
 F = TypeVar("F", bound=Callable[..., Any])
-MIN_LEASE_MS = 100
-"""A shorter lease runs out between two renewals of a busy process."""
-MAX_LEASE_MS = 3_600_000
-"""A longer one leaves work of a dead engine alone for more than an hour."""
-
-
-@dataclass(frozen=True, slots=True)
-class AppConfig:
-    """How an app plans and works. Times are ms."""
-
-    retry: RetryDefaults = field(default_factory=RetryDefaults)
-    """What retry fields that steps leave out become in the plans made here."""
-    linger_ms: int = 3_600_000
-    """How long an outcome from outside is waited for after the flow's own."""
-    lease_ms: int = 10_000
-    grace_ms: int = 30_000
-    """How long a drain waits for running work."""
-
-    def __post_init__(self) -> None:
-        """Refuses settings that cannot work, all of them together, with `InvalidInput`."""
-        retry = self.retry
-        problems = [
-            Problem(name, f"{value!r} is out of range", f"use {least:,} to {most:,}")
-            for name, value, least, most in (
-                ("lease_ms", self.lease_ms, MIN_LEASE_MS, MAX_LEASE_MS),
-                ("linger_ms", self.linger_ms, 0, MAX_DURATION_MS),
-                ("grace_ms", self.grace_ms, 0, MAX_DURATION_MS),
-                ("max_retries", retry.max_retries, -1, MAX_RETRIES),
-                ("init_backoff_ms", retry.init_backoff_ms, 1, MAX_DURATION_MS),
-                ("max_backoff_ms", retry.max_backoff_ms, 1, MAX_DURATION_MS),
-            )
-            if not least <= value <= most
-        ]
-        if retry.init_backoff_ms > retry.max_backoff_ms:
-            what = f"is {retry.init_backoff_ms:,}, more than max_backoff_ms {retry.max_backoff_ms:,}"
-            problems.append(Problem("init_backoff_ms", what, "make it smaller, or max_backoff_ms larger"))
-        if problems:
-            raise InvalidInput(problems=problems)
-
-    def changed(self, settings: Mapping[str, Any]) -> AppConfig:
-        """A copy with other settings, those of `retry` by their own names. Raises `InvalidInput`."""
-        of_retry = {each.name for each in fields(RetryDefaults)}
-        retry = {name: value for name, value in settings.items() if name in of_retry}
-        own = {name: value for name, value in settings.items() if name not in of_retry}
-        if "backoff" in retry:
-            retry["backoff"] = Backoff(retry["backoff"])
-        return replace(self, retry=replace(self.retry, **retry), **own)
 
 
 class StepOptions(TypedDict, total=False):
@@ -101,19 +52,7 @@ class StepOptions(TypedDict, total=False):
     labels: Mapping[str, str] | None
 
 
-@dataclass(slots=True, eq=False)
-class Connection:
-    """What an app has in one event loop: nothing that waits can be shared with another one."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while it connects, and while steps are registered."""
-    node: Node | None = None
-    registered: int = 0
-    """How many of the app's declarations the catalog is known to have."""
-    is_engine: bool = False
-
-
-class Argyll(CatalogApi, Reading):
+class Argyll(CatalogApi, Outside, Reading):
     """A namespace, and the python steps that this process declares for it.
 
     `url` is one of `redis://`, `rediss://`, `unix://` and `memory://` (this process only). `register`
@@ -267,9 +206,15 @@ class Argyll(CatalogApi, Reading):
         return node
 
     async def close(self) -> None:
-        """Commits what is on its way and disconnects from this event loop."""
-        connection = self._connections.pop(asyncio.get_running_loop(), None)
-        if connection is not None and connection.node is not None:
+        """Lets an engine drain, commits what is on its way and disconnects, all in this event loop."""
+        connection = self._connections.get(asyncio.get_running_loop())
+        if connection is None:
+            return
+        if connection.engine is not None:
+            connection.engine.stop.set()
+            await connection.engine.ended.wait()
+        self._connections.pop(asyncio.get_running_loop(), None)
+        if connection.node is not None:
             await connection.node.close()
 
     async def __aenter__(self) -> Self:
@@ -338,49 +283,6 @@ class Argyll(CatalogApi, Reading):
         """A flow that exists, by id."""
         return FlowHandle(self, id)
 
-    # ------------------------------------------------------------ people, outside
-
-    async def complete(
-        self, flow: str, step: str, token: str, outputs: Mapping[str, JSON] | None = None
-    ) -> bool:
-        """Completes a work item from outside. True when it counted, False when it was settled
-        already. Raises `UnknownToken` when flow, step or token is not known, `InvalidInput`."""
-        return await self._report(flow, step, token, Succeeded(_read_outputs(outputs)))
-
-    async def fail(self, flow: str, step: str, token: str, error: str) -> bool:
-        """Fails a work item for good, from outside. Answers as `complete` does."""
-        return await self._report(flow, step, token, Broken(_read_error(error)))
-
-    async def retry_later(
-        self, flow: str, step: str, token: str, error: str = "not completed", *, after_ms: int | None = None
-    ) -> bool:
-        """Says from outside that a work item is not completed and may be tried again: by the step's
-        retry policy, or after a delay. Answers as `complete` does."""
-        outcome = Unfinished(_read_error(error), _read_ms("after_ms", after_ms))
-        return await self._report(flow, step, token, outcome)
-
-    async def _report(self, flow: str, step: str, token: str, outcome: Outcome) -> bool:
-        unknown = UnknownToken(f'no flow "{flow}" with a step "{step}" has this token')
-        if not isinstance(step, str) or not isinstance(token, str):
-            raise unknown
-        command = Report(self.by("operator"), Token(token), outcome, step=StepId(step.lower()))
-        try:
-            return await self._ask(flow, command)
-        except UnknownFlow:
-            raise unknown from None
-
-    async def cancel(self, flow: str) -> bool:
-        """Ends a flow as failed, with "cancelled"; True when that changed it. Raises `UnknownFlow`."""
-        return await self._ask(flow, Cancel(self.by("operator")))
-
-    async def _ask(self, flow: str, command: Command) -> bool:
-        """Has a command decided; whether it counted. Raises `UnknownFlow` when it names nothing."""
-        node = await self.node()
-        answer = await node.committer.ask(read_flow_id(flow), command)
-        if answer.unknown:
-            raise UnknownFlow(f'no flow "{flow}" exists')
-        return answer.counted
-
     # ---------------------------------------------------------------------- run
 
     async def run(
@@ -391,7 +293,7 @@ class Argyll(CatalogApi, Reading):
         until: Callable[[], Awaitable[object]] | None = None,
         on_ready: Callable[..., None] | None = None,
     ) -> None:
-        """Makes this process an engine until `until` returns (for ever without it), then drains.
+        """Makes this process an engine until `until` returns or the app is closed, then drains.
 
         It serves `builtin` and the queues of its declared steps, or just those of `queues` and
         `builtin`. Cancelling stops it at once: what ran is taken over by others. Raises
@@ -402,14 +304,15 @@ class Argyll(CatalogApi, Reading):
         served = self._served(queues)
         node = await self.node()
         connection = self._connection()
-        if connection.is_engine:
+        if connection.engine is not None:
             raise InvalidInput("the app is an engine already (raise its concurrency, or use another app)")
-        connection.is_engine = True
+        run = connection.engine = EngineRun()
         try:
             await self.register_declared()
-            await self._run(node, concurrency, served, until or _for_ever, on_ready)
+            await self._run(node, concurrency, served, lambda: run.until(until or _for_ever), on_ready)
         finally:
-            connection.is_engine = False
+            connection.engine = None
+            run.ended.set()
 
     def _served(self, queues: str | Sequence[str] | None) -> tuple[str, ...]:
         if queues is None:
@@ -466,36 +369,9 @@ def _read_registration(given: Registration) -> Registration:
 
 
 def _read_version(given: int | None) -> int | None:
-    return _read_number("version", given, "a whole number of at least 0")
-
-
-def _read_ms(name: str, given: int | None) -> int | None:
-    return _read_number(name, given, "a whole number of ms")
-
-
-def _read_number(name: str, given: int | None, what: str) -> int | None:
     if given is None or (type(given) is int and given >= 0):
         return given
-    raise InvalidInput(problems=[Problem(name, f"is {given!r:.40}", f"use {what}")])
-
-
-def _read_outputs(given: Mapping[str, JSON] | None) -> dict[str, JSON]:
-    """Outputs from outside, as an event can hold them."""
-    if given is not None and not isinstance(given, Mapping):
-        raise InvalidInput(problems=[Problem("outputs", "is not an object", "use {name: value}")])
-    outputs: dict[str, JSON] = check(dict(given or {}), "outputs")
-    size = len(encode(outputs))
-    if size > MAX_EVENT_BYTES:
-        what = f"{size:,} bytes, more than the {MAX_EVENT_BYTES:,} that an event may have"
-        raise InvalidInput(problems=[Problem("outputs", what, "keep large data elsewhere, give its place")])
-    return outputs
-
-
-def _read_error(given: str) -> str:
-    """An error text from outside, as an event keeps it."""
-    if not isinstance(given, str):
-        raise InvalidInput(problems=[Problem("error", "is not text", "say in words what went wrong")])
-    return check(given, "error")[:MAX_ERROR_CHARS]
+    raise InvalidInput(problems=[Problem("version", f"is {given!r:.40}", "use a whole number of at least 0")])
 
 
 def _refuse_twice(known: Declared | None, declared: Declared) -> None:

@@ -137,6 +137,12 @@ class FlowConflict(ArgyllError):
     http_status = 409
 
 
+class FlowImported(ArgyllError):
+    """The flow was imported: it is read, never run."""
+
+    http_status = 409
+
+
 class FlowFailed(ArgyllError):
     """The flow failed."""
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from argyll_redis.core.collect import result_of
 from argyll_redis.core.model import JSON
 from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.state import Flow, FlowStatus
-from argyll_redis.errors import FlowFailed, UnknownFlow
+from argyll_redis.errors import FlowFailed, HistoryLost, NamespaceEmptied, StoreUnavailable, UnknownFlow
+from argyll_redis.runtime.clock import spread_ms
+from argyll_redis.runtime.follower import Following
 from argyll_redis.views import flow_state, show_events
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll
+    from argyll_redis.runtime.node import Node
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+ERROR_DELAY_MS = 1_000
+"""Longest delay before somebody who waits looks again after a look that failed."""
 
 
 class FlowHandle:
@@ -73,22 +84,22 @@ class FlowHandle:
         """A look at the head first, then the feed says when."""
         node = await self._app.node()
         async with node.follower.follow(read_flow_id(self.id)) as following:
-            must_look = True
-            while True:
+            flow = await self._look(node)
+            while flow is None:
+                await following.wait()
                 known = node.committer.cache.get(self.id)
                 if known is not None and known.is_over:
                     return known
-                if must_look or following.status:
+                if following.status:
                     following.status = ""
-                    flow = await self._look()
-                    if flow is not None:
-                        return flow
-                must_look = False
-                await following.wait()
+                    flow = await _patiently(following, partial(self._look, node))
+            return flow
 
-    async def _look(self) -> Flow | None:
-        """The flow, when the server says that it is over."""
-        node = await self._app.node()
+    async def _look(self, node: Node) -> Flow | None:
+        """The flow, when it is over."""
+        known = node.committer.cache.get(self.id)
+        if known is not None and known.is_over:
+            return known
         [head] = await node.store.heads([self.id])
         if head is None:
             raise UnknownFlow(f'no flow "{self.id}" exists')
@@ -105,10 +116,10 @@ class FlowHandle:
         node = await self._app.node()
         flow = Flow(read_flow_id(self.id))
         async with node.follower.follow(self.id) as following:
+            page = await node.logs.events(self.id)
+            if not page:
+                raise UnknownFlow(f'no flow "{self.id}" exists')
             while True:
-                page = await node.logs.events(self.id, flow.version)
-                if not page and flow.version == 0:
-                    raise UnknownFlow(f'no flow "{self.id}" exists')
                 for shape in show_events(flow, page):
                     if flow.version >= after:
                         yield shape
@@ -116,6 +127,7 @@ class FlowHandle:
                     return
                 if not page:
                     await following.wait()
+                page = await _patiently(following, partial(node.logs.events, self.id, flow.version))
 
     async def state(self, *, at: int | None = None) -> dict[str, JSON]:
         """The flow's state, as it is or as it was at a version. Raises `UnknownFlow`."""
@@ -124,3 +136,17 @@ class FlowHandle:
     async def cancel(self) -> bool:
         """Ends the flow as failed, with "cancelled"; False for a flow that is over already."""
         return await self._app.cancel(self.id)
+
+
+async def _patiently(following: Following, ask: Callable[[], Awaitable[T]]) -> T:
+    """Asks again while the server is away: whoever waits for a flow has the time."""
+    while True:
+        try:
+            return await ask()
+        except (NamespaceEmptied, HistoryLost):
+            raise
+        except StoreUnavailable as error:
+            if following.error is not None:
+                raise following.error from None
+            log.warning("a look at flow %s is tried again: %s", following.flow_id, error)
+            await asyncio.sleep(spread_ms(ERROR_DELAY_MS) / 1000)

@@ -113,7 +113,7 @@ class Reading:
         return {
             "flow_id": flow_id,
             "step": step,
-            "status": explained.status,
+            "status": str(explained.status),
             "why": [{"text": clause.text, "version": clause.version} for clause in explained.clauses],
         }
 

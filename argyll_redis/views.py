@@ -14,7 +14,7 @@ from argyll_redis.core.collect import item_inputs, provided_outputs
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.plan import plan_to_json
-from argyll_redis.core.state import Draft, Flow, StepRun, StepStatus, WorkItem, WorkStatus, token_of
+from argyll_redis.core.state import Draft, Flow, StepRun, StepStatus, WorkItem, WorkStatus
 from argyll_redis.core.step_json import step_to_json
 
 
@@ -90,7 +90,7 @@ def _work_items(flow: Flow, run: StepRun) -> dict[str, JSON]:
     return {
         token: _work_item(flow, run, run.items.get(index) or WorkItem(run.id, index, token))
         for index in range(run.size)
-        for token in [token_of(flow.seed, run.id, index)]
+        for token in [flow.token(run.id, index)]
     }
 
 

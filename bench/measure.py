@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from bench.crew import Crew
-from bench.replay import WINDOWS, Replay, replay
 from bench.recorder import Recorder, Recording
-from bench.server import Longest, Reading, Server, Servers
+from bench.replay import WINDOWS, Replay, replay
+from bench.server import Held, Longest, Place, Server, Servers, Spent
 from bench.worker import Role
 from bench.workloads import Workload
 
@@ -61,8 +61,8 @@ class Run:
     engine_cpu_s: float
     client_cpu_s: float | None
     """None in one process, where it is part of the engine's."""
-    before: Reading | None
-    after: Reading | None
+    spent: Spent | None
+    held: Held | None
     longest: Longest | None
     alone_ms: Sequence[float] = ()
 
@@ -129,7 +129,7 @@ def profile(servers: Servers, plan: Plan, tell: Tell) -> Profile:
     )
 
 
-def _crew(server: Server, plan: Plan, layout: Layout) -> Crew:
+def _crew(server: Place, plan: Plan, layout: Layout) -> Crew:
     return Crew(plan.workload, layout.roles, server.url, server.namespace)
 
 
@@ -137,37 +137,41 @@ def _record(servers: Servers, plan: Plan, tell: Tell) -> Recording:
     """Runs once in one process through a recorder; nothing of it is timed."""
     tell(f"{plan.workload.name}, recording")
     with servers.fresh() as server, Recorder(server.url) as recorder:
+        assert isinstance(server, Server)
         with Crew(plan.workload, Layout.ONE.roles, recorder.url, server.namespace) as crew:
+            server.pin_entry_ids()
             crew.ask_client(do="burst", flows=plan.flows)
-        return recorder.recording()
+        return recorder.recording(server.namespace)
 
 
 def _replay(servers: Servers, recording: Recording, window: int) -> Replay:
-    with servers.fresh() as server:
-        return replay(server.url, recording, window=window)
+    with servers.fresh(recording.namespace) as server:
+        assert isinstance(server, Server)
+        return replay(server, recording, window=window)
 
 
-def _run(server: Server, plan: Plan, layout: Layout) -> Run:
+def _run(server: Place, plan: Plan, layout: Layout) -> Run:
     with _crew(server, plan, layout) as crew:
         crew.ask_client(do="burst", flows=min(WARM_UP_FLOWS, plan.flows))
+        held = server.held()
         with server.noting_slow_calls() as longest:
-            before, cpu_before = server.read(), crew.cpu_s()
+            spent, cpu_s = server.spent(), crew.cpu_s()
             seconds = crew.ask_client(do="burst", flows=plan.flows)["seconds"]
-            cpu_after = crew.cpu_s()
-        after = server.read()
+            cpu_after_s, spent_after = crew.cpu_s(), server.spent()
+        held_after = server.held()
         looked = crew.ask_client(do="look", flows=min(LOOKED_AT_FLOWS, plan.flows))
         alone_ms: Sequence[float] = ()
         if plan.workload.is_timed_alone:
             alone_ms = crew.ask_client(do="alone", flows=min(ALONE_FLOWS, plan.flows))["times_ms"]
-    spent_s = [cpu_after[role] - cpu_before[role] for role in layout.roles]
+    worked_s = [cpu_after_s[role] - cpu_s[role] for role in layout.roles]
     return Run(
         seconds=seconds,
         commits=looked["commits"],
         events=looked["events"],
-        engine_cpu_s=spent_s[0],
-        client_cpu_s=spent_s[1] if layout is Layout.TWO else None,
-        before=before,
-        after=after,
+        engine_cpu_s=worked_s[0],
+        client_cpu_s=worked_s[1] if layout is Layout.TWO else None,
+        spent=spent_after - spent if spent and spent_after else None,
+        held=held_after - held if held and held_after else None,
         longest=longest[0] if longest else None,
         alone_ms=alone_ms,
     )

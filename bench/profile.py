@@ -53,7 +53,10 @@ PARTS: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("steps/python.py", ()),
         ("steps/context.py", ()),
     ),
-    "deliver: entries in hand, slots, which streams to ask": (("runtime/engine.py", ()), ("runtime/work.py", ())),
+    "deliver: entries in hand, slots, which streams to ask": (
+        ("runtime/engine.py", ()),
+        ("runtime/work.py", ()),
+    ),
     "committer: mailboxes, batches, answers": (("runtime/committer.py", ()), ("runtime/mailbox.py", ())),
     "wait for results: handles, the feed": (
         ("argyll_redis/handle.py", ()),
@@ -62,10 +65,10 @@ PARTS: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("store/reads.py", ("feed", "heads")),
     ),
     "keeper: heartbeat, due entries, leases": (("runtime/keeper.py", ()),),
-    "the bench itself": (("bench/", ()),),
+    "the bench itself": (("bench/worker.py", ("burst", "_started", "_check")),),
 }
-"""Each part by where it is: the end of a file's path (or a folder in it), and functions there (none:
-all). The innermost frame that has a part decides, so a part begins where its functions are entered."""
+"""Each part by where it is: the end of a file's path, and functions there (none: all). The innermost
+frame that has a part decides, so a part begins where its functions are entered."""
 
 
 class Profiler:
@@ -121,7 +124,6 @@ def part_of(path: str, function: str) -> str | None:
     """The part that a function begins, or None when that of its caller goes on."""
     for part, places in PARTS.items():
         for place, functions in places:
-            is_there = f"/{place}" in path if place.endswith("/") else path.endswith(f"/{place}")
-            if is_there and (not functions or function in functions):
+            if path.endswith(f"/{place}") and (not functions or function in functions):
                 return part
     return None

@@ -31,6 +31,7 @@ Call = Sequence[bytes]
 class Recording:
     """The bytes of a run."""
 
+    namespace: str
     setup: list[bytes]
     """Script calls before the first commit: they make the namespace, its queues and its catalog."""
     commits: list[bytes]
@@ -57,10 +58,10 @@ class Recorder:
         path = str(Path(self._directory) / "recorder.sock")
         self._listener.bind(path)
         self._listener.listen()
-        self.url = _url_at(path, url)
-        load_commit_script(url)
+        self.url = url_at(path, url)
 
     def __enter__(self) -> Self:
+        load_commit_script(self._server_url)
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
@@ -70,12 +71,13 @@ class Recorder:
         self._listener.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def recording(self) -> Recording:
-        """What passed, once the app is gone."""
+    def recording(self, namespace: str) -> Recording:
+        """What passed to this namespace, once the app is gone."""
         sha = script("commit").sha.encode()
         begin = next(place for place, call in enumerate(self._calls) if call[1] == sha)
         commits = [call for call in self._calls[begin:] if call[1] == sha]
         return Recording(
+            namespace=namespace,
             setup=[hiredis.pack_command(tuple(call)) for call in self._calls[:begin]],
             commits=[hiredis.pack_command(tuple(call)) for call in commits],
             turns=sum(_turns_of(call) for call in commits),
@@ -104,6 +106,7 @@ class Recorder:
                     if call[0] in (b"EVAL", b"EVALSHA"):
                         self._calls.append(call)
                 server.sendall(received)
+        client.close()
         _end(server)
 
 
@@ -131,7 +134,7 @@ def _turns_of(call: Call) -> int:
     return int(call[3 + int(call[2]) + 1])
 
 
-def _url_at(path: str, url: str) -> str:
+def url_at(path: str, url: str) -> str:
     """The URL of a server that is reached at another socket: same user, same database."""
     parts = urlsplit(url)
     user = parts.netloc.rpartition("@")[0]

@@ -11,9 +11,12 @@ from typing import Any
 
 from bench.dumb_socket import DumbSocket
 from bench.recorder import Recording, load_commit_script
+from bench.server import Server, Spent
 
 WINDOWS = (1, 4)
 """Calls on their way at a time: one, and as many as the engine has. The faster one counts."""
+MAX_LEFT_SHARE = 0.01
+"""Entries that may be left, of all turns: calls that were on their way together may change places."""
 
 
 class UnlikeRun(Exception):
@@ -27,27 +30,30 @@ class Replay:
     seconds: float
     turns: int
     """Applied; as many as were recorded."""
-    script_s: float = 0.0
-    """Time that the server spent in the commit calls."""
+    spent: Spent
 
     @property
     def turns_per_s(self) -> float:
         return self.turns / self.seconds
 
 
-def replay(url: str, recording: Recording, *, window: int) -> Replay:
-    """Sends a recording to an empty server. Raises `UnlikeRun` when a turn is refused."""
-    load_commit_script(url)
-    with DumbSocket(url) as link:
+def replay(server: Server, recording: Recording, *, window: int) -> Replay:
+    """Sends a recording to an empty server. Raises `UnlikeRun` when it does not do there what it did."""
+    load_commit_script(server.url)
+    with DumbSocket(server.url) as link:
         for packed in recording.setup:
             link.exchange(packed)
-        before_s = _script_s(link)
+        server.pin_entry_ids()
+        before = server.spent()
         seconds, replies = link.replay(recording.commits, window=window)
-        script_s = _script_s(link) - before_s
+        spent = server.spent() - before
     applied = sum(_applied(reply) for reply in replies)
     if applied != recording.turns:
         raise UnlikeRun(f"{applied} of {recording.turns} recorded turns were applied again")
-    return Replay(seconds, applied, script_s)
+    left = server.entries()
+    if left > MAX_LEFT_SHARE * applied:
+        raise UnlikeRun(f"{left} entries are left of {applied} turns: their acknowledgements missed them")
+    return Replay(seconds, applied, spent)
 
 
 def _applied(reply: Any) -> int:
@@ -56,12 +62,3 @@ def _applied(reply: Any) -> int:
         raise UnlikeRun(f"a recorded call was refused: {reply}")
     _, turns, _ = reply
     return sum(turn[0] == 1 for turn in turns)
-
-
-def _script_s(link: DumbSocket) -> float:
-    """What the server says it has spent in EVALSHA so far."""
-    lines = link.ask("INFO", "commandstats").decode().splitlines()
-    for line in lines:
-        if line.startswith("cmdstat_evalsha:"):
-            return int(line.partition("usec=")[2].partition(",")[0]) / 1e6
-    return 0.0

@@ -22,6 +22,8 @@ SLOW_US = 100
 """Calls that take longer are noted, so that the longest is known."""
 NOTED = 10_000
 """Calls noted at most."""
+PINNED_MS = 4_102_444_800_000
+"""The year 2100, and as many digits as today."""
 LONG_MS = 1.0
 """A call that takes longer holds up everybody else noticeably."""
 
@@ -39,20 +41,38 @@ class Aof(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What the server has spent and holds, at one moment."""
+class Spent:
+    """What the server has spent: so far, or between two moments."""
 
     cpu_s: float
     script_calls: int
+    script_s: float
+    """Time within them."""
+
+    def __sub__(self, before: Spent) -> Spent:
+        return Spent(
+            self.cpu_s - before.cpu_s,
+            self.script_calls - before.script_calls,
+            self.script_s - before.script_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the server holds: in all, or what was added between two moments."""
+
     memory_bytes: int
     """Without connections and the buffer of the append-only file."""
     feed_bytes: int
     """The part of it that feeds hold; they are trimmed, so it does not go on growing."""
 
+    def __sub__(self, before: Held) -> Held:
+        return Held(self.memory_bytes - before.memory_bytes, self.feed_bytes - before.feed_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class Longest:
-    """The longest call of a run, and how many were long. None where the server does not tell."""
+    """The longest call of a run, and how many were long."""
 
     name: str
     ms: float
@@ -62,9 +82,9 @@ class Longest:
 class Server:
     """A server under measurement, with a namespace for one run."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, namespace: str | None = None) -> None:
         self.url = url
-        self.namespace = f"bench-{secrets.token_hex(4)}"
+        self.namespace = namespace or f"bench-{secrets.token_hex(4)}"
         self._client: Any = redis.Redis.from_url(url, protocol=2)
 
     def close(self) -> None:
@@ -93,17 +113,20 @@ class Server:
 
     # -------------------------------------------------------------------- reading
 
-    def read(self) -> Reading:
-        cpu, memory = self._client.info("cpu"), self._client.info("memory")
-        stats = self._client.info("commandstats")
-        calls = [stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha")]
-        passing = memory.get("mem_clients_normal", 0) + memory.get("mem_aof_buffer", 0)
-        return Reading(
+    def spent(self) -> Spent:
+        cpu, stats = self._client.info("cpu"), self._client.info("commandstats")
+        calls = [stats[name] for name in ("cmdstat_eval", "cmdstat_evalsha") if name in stats]
+        return Spent(
             cpu_s=cpu["used_cpu_user"] + cpu["used_cpu_sys"],
-            script_calls=sum(calls),
-            memory_bytes=memory["used_memory"] - passing,
-            feed_bytes=sum(self._client.memory_usage(key, samples=0) or 0 for key in self._feeds()),
+            script_calls=sum(each["calls"] for each in calls),
+            script_s=sum(each["usec"] for each in calls) / 1e6,
         )
+
+    def held(self) -> Held:
+        memory = self._client.info("memory")
+        passing = memory.get("mem_clients_normal", 0) + memory.get("mem_aof_buffer", 0)
+        feeds = sum(self._client.memory_usage(key, samples=0) or 0 for key in self._feeds())
+        return Held(memory["used_memory"] - passing, feeds)
 
     def _feeds(self) -> list[bytes]:
         return list(self._client.scan_iter(f"{{{self.namespace}:*}}:feed", count=1_000))
@@ -132,6 +155,24 @@ class Server:
 
     # ------------------------------------------------------------------- namespace
 
+    def pin_entry_ids(self) -> None:
+        """Makes the ids of entries come out the same whenever the same calls are made.
+
+        An id is the server's clock and a number, unless a later id is there already: then it is that
+        one's time and the next number. So the dispatch streams, still empty, are told of a late one.
+        Without this a replay would acknowledge entries that do not exist, which is less work.
+        """
+        for key in self._dispatch_streams():
+            self._client.execute_command("XSETID", key, f"{PINNED_MS}-0")
+
+    def entries(self) -> int:
+        """How many entries the dispatch streams hold."""
+        return sum(self._client.xlen(key) for key in self._dispatch_streams())
+
+    def _dispatch_streams(self) -> list[bytes]:
+        patterns = [f"{{{self.namespace}:*}}:{kind}" for kind in ("work:*", "control")]
+        return [key for pattern in patterns for key in self._client.scan_iter(pattern, count=1_000)]
+
     def remove_namespace(self) -> None:
         """Deletes what a run has left."""
         for pattern in (f"{{{self.namespace}}}:*", f"{{{self.namespace}:*"):
@@ -158,6 +199,34 @@ def _name_of(command: bytes) -> str:
     return f"{names.get(sha, 'a script')}.lua" if word == "EVALSHA" else word
 
 
+class InMemory:
+    """No server: the store is in the worker's own memory, so only the worker's figures are there."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.namespace = "bench"
+
+    def durability(self) -> str:
+        return "nothing is kept"
+
+    def version(self) -> str:
+        return "in memory, no server"
+
+    def spent(self) -> None:
+        return None
+
+    def held(self) -> None:
+        return None
+
+    @contextmanager
+    def noting_slow_calls(self) -> Iterator[list[Longest]]:
+        yield []
+
+
+Place = Server | InMemory
+"""Where a run takes place."""
+
+
 class Servers:
     """Gives a server for each run."""
 
@@ -171,10 +240,15 @@ class Servers:
         return self._url is not None and self._url.startswith("memory://")
 
     @contextmanager
-    def fresh(self) -> Iterator[Server]:
-        """A server with nothing in it of another run. Raises `NoServer`."""
+    def fresh(self, namespace: str | None = None) -> Iterator[Place]:
+        """A place with nothing in it of another run; its namespace is a new one unless it is given.
+
+        Raises `NoServer`."""
+        if self._url is not None and self.in_memory:
+            yield InMemory(self._url)
+            return
         if self._url is not None:
-            with _open(self._url) as server:
+            with _open(self._url, namespace) as server:
                 try:
                     yield server
                 finally:
@@ -183,15 +257,15 @@ class Servers:
         with EmbeddedServer() as embedded:
             if embedded.pid is None:
                 raise NoServer("no redis-server or valkey-server on PATH: give --redis URL")
-            with _open(embedded.url) as server:
+            with _open(embedded.url, namespace) as server:
                 server.set_aof(self._aof)
                 yield server
 
 
 @contextmanager
-def _open(url: str) -> Iterator[Server]:
+def _open(url: str, namespace: str | None) -> Iterator[Server]:
     try:
-        server = Server(url)
+        server = Server(url, namespace)
         server.version()
     except (redis.RedisError, ValueError) as error:
         raise NoServer(f"the server cannot be used: {error}") from None

@@ -85,8 +85,8 @@ def _declare_items(app: Argyll) -> None:
         return items
 
     @app.step(outputs="total")
-    async def join(done: list[int]) -> int:
-        return sum(done)
+    async def join(done: list[dict]) -> int:  # an object for each item: what went in and what came out
+        return sum(each["done"] for each in done)
 
 
 def _declare_fan_in(app: Argyll) -> None:

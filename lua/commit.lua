@@ -29,7 +29,6 @@ local instance, turns, consumer, slots, control, streams = ARGV[1], ARGV[2], ARG
 local TURNS, EVENTS, OPERATIONS, FEED = 1000, 20000, 20000, 1000
 local ARITY = {a = 2, d = 2, t = 2, s = 1, h = 2, i = 1, u = 1, p = 2, z = 0}
 local NEEDS_FLOW = {h = true, i = true, u = true, p = true, z = true}
-local RESERVED = {version = true, tx = true, at = true, started_at = true, sealed = true}
 
 -- What is wrong with an operation at ARGV[arg], or nil.
 local function wrong_operation(letter, arg)
@@ -45,7 +44,7 @@ local function wrong_operation(letter, arg)
   elseif letter == 's' then
     if not stream_of(first) then return 'due member ' .. first end
   elseif letter == 'h' then
-    if first == '' or RESERVED[first] then return 'head field ' .. first end
+    if not is_field(first) then return 'head field ' .. first end
   elseif letter == 'p' then
     if first == '' then return 'plan without a hash' end
   elseif letter ~= 'z' and not is_index(first) then

@@ -13,7 +13,12 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"scripting", "store", "declare", "steps"}),
     frozenset({"runtime"}),
-    frozenset({"app", "catalog_api", "handle", "reading", "starting", "sync", "views"}),
+    frozenset(
+        {
+            *("app", "catalog_api", "config", "connection", "handle", "outside", "reading", "starting"),
+            *("sync", "views"),
+        }
+    ),
     frozenset({"", "testing"}),
     frozenset({"demo"}),
     frozenset({"cli"}),

@@ -15,9 +15,11 @@ from argyll_redis.core.audit_causes import check_cause
 from argyll_redis.core.audit_flow import FLOW_CHECKS, check_transaction
 from argyll_redis.core.audit_past import Findings, Past, origin_of
 from argyll_redis.core.audit_plan import check_plan
+from argyll_redis.core.audit_shape import check_shape
 from argyll_redis.core.audit_work import WORK_CHECKS, check_fallen, check_token
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.events import Recorded
+from argyll_redis.core.limits import MAX_ITEMS
 from argyll_redis.core.model import Step, StepId, StepType
 from argyll_redis.core.state import Draft, Flow
 
@@ -34,7 +36,7 @@ INVARIANTS: Mapping[str, str] = {
     "I-07": "tokens derive from the seed, the step and the item",
     "I-08": "steps are in the plan, start once and end once",
     "I-09": "a step starts or is skipped only as its inputs, its scripts and those who want it allow",
-    "I-10": "a step is completed or failed just when its work items say so",
+    "I-10": "a step is completed or failed just when its work items, or its inputs, say so",
     "I-11": "attributes are set once, by steps that declare them, as these complete",
     "I-12": "a flow completes just when every goal is done, and fails only for a reason",
     "I-13": "nothing starts after the outcome of the flow or the failure of the step",
@@ -108,6 +110,7 @@ class _Audit:
         begins = self.last is None or recorded.tx != self.last.tx
         if begins:
             self._end_transaction()
+        self._guard(version, lambda: check_shape(recorded))
         self._guard(version, lambda: self._envelope(place, recorded))
         self.past.recorded = recorded
         starts = isinstance(recorded.event, e.FlowStarted)
@@ -206,12 +209,14 @@ class _Audit:
 
     def _apply(self, recorded: Recorded, version: int) -> Findings:
         """I-03. Each event is merged for itself, so one that cannot be applied leaves no trace."""
+        if recorded.event.data().get("items", 0) > MAX_ITEMS:
+            return  # it was found to be wrong, and nobody could hold so many tokens
         draft = Draft(self.past.flow)
         draft.version = version
         recorded.event.apply(draft, version)
         draft.merge(first=version, at=recorded.at, tx=recorded.tx)
         self.is_started = True
-        return iter(())
+        yield from ()
 
     def _refold(self) -> Findings:
         """I-18: the fold by transactions, as engines do it, gives the state of the fold by events."""

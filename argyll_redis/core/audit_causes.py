@@ -8,6 +8,7 @@ from argyll_redis.core.decide import CANCELLED, TIMED_OUT
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.rules import ABANDONED
 
+ORIGINS = frozenset({"start", "work", "webhook", "child", "timer", "operator"})
 OUTCOMES = (e.WorkAccepted, e.WorkSucceeded, e.WorkFailed, e.WorkNotCompleted, e.WorkIgnored)
 Outcome = e.WorkAccepted | e.WorkSucceeded | e.WorkFailed | e.WorkNotCompleted | e.WorkIgnored
 
@@ -16,6 +17,8 @@ def check_cause(past: Past, recorded: Recorded) -> Findings:
     """A cause is an earlier event; it is 0 only for what came from outside. The outcome of a call has
     the release of its attempt as cause, a retry what scheduled it, a replacement what was lost."""
     event, cause = recorded.event, recorded.cause
+    if origin_of(recorded.by) not in ORIGINS:
+        yield "causes", f'{event.type} is by "{recorded.by}", an origin that does not exist'
     if not 0 <= cause < recorded.version:
         yield "causes", f"{event.type} is caused by event {cause}, which does not come before it"
     elif cause == 0:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 from argyll_redis.core import events as e
 from argyll_redis.core.audit_past import Findings, Past
+from argyll_redis.core.collect import output_values, result_of
 from argyll_redis.core.decide import CANCELLED, TIMED_OUT
 from argyll_redis.core.inputs import literal
 from argyll_redis.core.limits import MAX_ITEMS
-from argyll_redis.core.model import JSON, Attribute, Collect, OnFailure, Role, Step, StepId
+from argyll_redis.core.model import JSON, Attribute, Collect, OnFailure, Role, Step, StepId, Token
 from argyll_redis.core.rules import CLOSED, PREDICATE, UNWANTED
-from argyll_redis.core.state import STEP_OVER, StepRun, StepStatus, WorkStatus
+from argyll_redis.core.sources import is_same, sources_of
+from argyll_redis.core.state import STEP_OVER, RootCause, StepRun, StepStatus, WorkStatus
+
+_TOKEN = re.compile("[0-9a-f]{32}")
+"""A token or a seed: 128 bits."""
 
 # ----------------------------------------------------------------------- steps
 
@@ -30,14 +36,27 @@ def check_step_started(past: Past, event: e.StepStarted) -> Findings:
         yield "I-13", f"step `{event.step}` is started after the flow's outcome"
     if not past.is_wanted(event.step):
         yield "I-09", f"step `{event.step}` is started, and nobody wants what it provides"
-    past.moved[event.step] = None
+    past.moved[event.step] = past.settled[event.step] = None
     step = past.definition(event.step)
     yield from _check_inputs(past, step, event.inputs)
     yield from _check_count(past, step, event)
+    yield from _check_tokens(past, event)
+
+
+def _check_tokens(past: Past, event: e.StepStarted) -> Findings:
+    """What an imported log lists is a token an item, each of them new. Elsewhere tokens derive."""
+    tokens: list[Token] = event.tokens or []
+    if past.flow.is_imported and len(tokens) != event.items:
+        yield "I-07", f"step `{event.step}` lists {len(tokens)} tokens for {event.items} work items"
+    if len(set(tokens)) != len(tokens) or not past.flow.tokens.keys().isdisjoint(tokens):
+        yield "I-07", f"step `{event.step}` lists a token twice, or one of another step"
+    if not all(_TOKEN.fullmatch(token) for token in tokens):
+        yield "I-07", f"step `{event.step}` lists a token that is not 32 hexadecimal digits"
 
 
 def _check_inputs(past: Past, step: Step, inputs: Mapping[str, JSON]) -> Findings:
     """What a step gets is what its policies give: by reference, or a default or const."""
+    inputs = sources_of(past.flow, step, inputs, before=past.recorded.version)
     declared = {each.inner: each for each in (*step.inputs, *step.constants)}
     for inner in inputs:
         if inner not in declared:
@@ -107,9 +126,8 @@ def _places(past: Past, attribute: Attribute) -> list[int]:
 
 def _check_count(past: Past, step: Step, event: e.StepStarted) -> Findings:
     """A step has one work item for each combination of its `for_each` elements."""
-    arrays = [
-        _value_of(past, event.inputs[each.inner]) for each in step.for_each if each.inner in event.inputs
-    ]
+    inputs = sources_of(past.flow, step, event.inputs, before=past.recorded.version)
+    arrays = [_value_of(past, inputs[each.inner]) for each in step.for_each if each.inner in inputs]
     if not all(isinstance(array, list) for array in arrays):
         yield "I-09", f"step `{step.id}` is started with a `for_each` input that is no array"
     elif event.items != prod(len(array) for array in arrays):
@@ -134,7 +152,6 @@ def check_step_completed(past: Past, event: e.StepCompleted) -> Findings:
     run = past.run(event.step)
     if run is None:
         return
-    past.has_ended_goal |= event.step in past.flow.plan.goals
     if run.over != run.size:
         yield "I-10", f"step `{event.step}` completes with {run.size - run.over} work items that are not over"
     step = past.definition(event.step)
@@ -163,7 +180,6 @@ def check_step_failed(past: Past, event: e.StepFailed) -> Findings:
     run = past.run(event.step)
     if run is None:
         return
-    past.has_ended_goal |= event.step in past.flow.plan.goals
     step = past.definition(event.step)
     if run.status is StepStatus.ACTIVE:
         if not run.failed:
@@ -187,7 +203,6 @@ def check_step_skipped(past: Past, event: e.StepSkipped) -> Findings:
         return
     if run.status is not StepStatus.PENDING:
         yield "I-08", f"step `{event.step}` is skipped while it is {run.status}"
-    past.has_ended_goal |= event.step in past.flow.plan.goals
     step = past.definition(event.step)
     if event.reason == PREDICATE:
         if step.predicate is None:
@@ -221,7 +236,10 @@ def _check_end(past: Past, step: StepId, *, may_be_pending: bool) -> Findings:
     run = past.run(step)
     if run is None:
         yield _not_planned(step)
-    elif run.status in STEP_OVER:
+        return
+    past.settled[step] = None
+    past.has_ended_goal |= step in past.flow.plan.goals
+    if run.status in STEP_OVER:
         yield "I-08", f"step `{step}` has {run.status} already"
     elif run.status is StepStatus.PENDING and not may_be_pending:
         yield "I-08", f"step `{step}` completes without having started"
@@ -252,6 +270,8 @@ def check_attribute_set(past: Past, event: e.AttributeSet) -> Findings:
     provided[event.name] = None
     if not _gives(run, step, event.name):
         yield "I-11", f"step `{event.step}` sets `{event.name}`, which its work item did not give"
+    elif past.flow.is_imported and not is_same(event.value, output_values(past.flow, step.id, event.name)):
+        yield "I-11", f"step `{event.step}` sets `{event.name}` to what its work items did not give"
 
 
 # ----------------------------------------------------------------------- flows
@@ -260,7 +280,7 @@ def check_attribute_set(past: Past, event: e.AttributeSet) -> Findings:
 def check_flow_started(past: Past, event: e.FlowStarted) -> Findings:
     """A flow starts once, with a seed that makes tokens."""
     past.has_ended_goal = True
-    if len(event.seed) != 32 or set(event.seed) - set("0123456789abcdef"):
+    if event.seed and not _TOKEN.fullmatch(event.seed):  # an imported log has none
         yield "I-07", "the seed is not 32 hexadecimal digits"
 
 
@@ -272,9 +292,10 @@ def _goal_runs(past: Past) -> list[StepRun]:
 
 def check_flow_completed(past: Past, event: e.FlowCompleted) -> Findings:
     """A flow completes once, when every goal is done."""
-    del event
     if past.flow.is_over:
         yield "I-12", f"the flow completes, and it has {past.flow.status} already"
+    if past.flow.is_imported and not is_same(event.result, result_of(past.flow)):
+        yield "I-12", "the flow completes with a result that its goals did not give"
     for run in _goal_runs(past):
         if run.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED):
             yield "I-12", f"the flow completes, and goal `{run.id}` is {run.status}"
@@ -290,8 +311,16 @@ def check_flow_failed(past: Past, event: e.FlowFailed) -> Findings:
     is_ended = event.error in (CANCELLED, TIMED_OUT) and event.root_cause is None
     if not (has_failed or is_ended or _is_every_goal_closed(past)):
         yield "I-12", "the flow fails, and no goal has failed"
+    root: Mapping[str, str] = event.root_cause or {}
+    if has_failed and not is_ended and (root.get("step"), root.get("error")) not in _roots(past):
+        yield "I-12", "the flow fails for another root cause than its goals"
     if event.error == TIMED_OUT and is_ended and not past.flow.timeout_ms:
         yield "I-12", "the flow timed out, and it has no timeout"
+
+
+def _roots(past: Past) -> list[RootCause | None]:
+    """What the goals that failed have fallen with."""
+    return [run.root_cause for run in _goal_runs(past) if run.status is StepStatus.FAILED]
 
 
 def _is_every_goal_closed(past: Past) -> bool:
@@ -324,6 +353,8 @@ def check_transaction(past: Past) -> Findings:
     past.provided.clear()
     for step in past.moved:
         yield from _check_left_open(past, past.flow.steps[step])
+    if not flow.is_over:
+        yield from _check_settled(past)
     runs = _goal_runs(past)
     if past.has_ended_goal and not flow.is_over:
         if any(run.status is StepStatus.FAILED for run in runs):
@@ -332,6 +363,27 @@ def check_transaction(past: Past) -> Findings:
             yield "I-12", "every goal is done, and the flow is not over"
     if flow.is_over and not flow.is_deactivated and not flow.active and not flow.waiting:
         yield "I-14", "the flow is over and nothing of it can act, and it is not deactivated"
+
+
+def _check_settled(past: Past) -> Findings:
+    """No pending step is left that can't get its inputs, or whose outputs nobody wants."""
+    plan, first = past.flow.plan, past.event(1)
+    steps = plan.steps if first and first.tx == past.recorded.tx else past.settled
+    names = {each.name for id in steps for each in (*plan.steps[id].inputs, *plan.steps[id].outputs)}
+    for name in sorted(names):
+        use = plan.attributes[name]
+        for id in _pending(past, use.consumers):
+            attribute = past.definition(id).attributes[name]
+            is_needed = attribute.role is Role.REQUIRED and attribute.match is None
+            if is_needed and past.is_impossible(attribute):
+                yield "I-10", f"step `{id}` can no longer get `{name}`, and has not failed"
+        for id in _pending(past, use.providers):
+            if not past.is_wanted(id):
+                yield "I-09", f"nobody wants what step `{id}` provides, and it is not skipped"
+
+
+def _pending(past: Past, steps: Sequence[StepId]) -> list[StepId]:
+    return [id for id in steps if past.flow.steps[id].status is StepStatus.PENDING]
 
 
 def _check_left_open(past: Past, run: StepRun) -> Findings:

@@ -31,6 +31,7 @@ class Past:
         "provided",
         "recorded",
         "released",
+        "settled",
     )
 
     def __init__(self, flow_id: str, events: Sequence[Recorded]) -> None:
@@ -48,6 +49,8 @@ class Past:
         """Attributes that steps have set which are not completed yet."""
         self.moved: dict[StepId, None] = {}
         """Steps of this transaction with something that happened to their items."""
+        self.settled: dict[StepId, None] = {}
+        """Steps that this transaction has started or ended: what others wait for or want may differ."""
         self.has_ended_goal = False
         """Whether this transaction may have decided the outcome of the flow."""
 
@@ -109,6 +112,7 @@ class Past:
     def begin_transaction(self) -> None:
         self.fallen.clear()
         self.moved.clear()
+        self.settled.clear()
         self.has_ended_goal = False
 
 

@@ -151,3 +151,4 @@ class Answer(NamedTuple):
 
 DONE = Answer(counted=True)
 UNKNOWN = Answer(counted=False, unknown=True, reason="no such token")
+IMPORTED = Answer(counted=False, reason="the flow was imported: it is read, never run")

@@ -13,6 +13,7 @@ from typing import Any
 from argyll_redis.core import rules
 from argyll_redis.core.commands import (
     DONE,
+    IMPORTED,
     UNKNOWN,
     Abandon,
     Accepted,
@@ -92,6 +93,8 @@ def _obey(turn: Turn, command: Command) -> Answer:
     turn.by = command.by
     if turn.draft.version == 0 and not isinstance(command, Start):
         return UNKNOWN
+    if turn.draft.base.is_imported:
+        return IMPORTED
     answer = HANDLERS[type(command)](turn, command)
     if turn.draft.version and not turn.draft.is_deactivated:
         rules.settle(turn)

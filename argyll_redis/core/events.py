@@ -5,6 +5,10 @@ Field names are the keys of the event's `data`; None is left out. **A value is s
 flow's log**: an input taken unchanged from an attribute is a reference (`{"attribute": name,
 "index": i}`, against `{"value": ...}` for all else), an attribute that a work item provided and the
 result of a flow follow from what came before. `expand` gives an event's data in full.
+
+An **imported log** holds every event as `expand` gave it, and no seed: the plan is in `flow_started`,
+tokens are listed, inputs are values. What follows from other events is there as well, and the fold
+does not read it: an audit compares the two.
 """
 
 from __future__ import annotations
@@ -27,10 +31,11 @@ from argyll_redis.core.state import (
     Value,
     WorkItem,
     WorkStatus,
-    token_of,
 )
 from argyll_redis.errors import InvariantBroken, UnknownEvent
 
+FOLLOWS: Any = object()
+"""The value of a field that is not in the log, because it follows from what is. (None is a value.)"""
 LATE_SUCCESS = -1
 """In `WorkItem.ignored`: a success that came after the item had failed is on record."""
 
@@ -109,7 +114,8 @@ class FlowStarted(Event):
     """The hash of the plan's bytes."""
     init: dict[str, list[JSON]]
     seed: str
-    """32 hexadecimal digits; tokens derive from it and it never leaves the log."""
+    """32 hexadecimal digits; tokens derive from it and it never leaves the log. Empty when the log was
+    imported, so that nothing derives from it."""
     metadata: dict[str, JSON]
     labels: dict[str, str]
     options: dict[str, JSON]
@@ -158,6 +164,9 @@ def _end(draft: Draft, version: int) -> None:
 class FlowCompleted(Event):
     """Every goal is done. The result follows from what the goals provided."""
 
+    result: dict[str, JSON] | None = None
+    """Only in an imported log."""
+
     def apply(self, draft: Draft, version: int) -> None:
         draft.move(FlowStatus.COMPLETED)
         _end(draft, version)
@@ -204,6 +213,8 @@ class StepStarted(Event):
     inputs: dict[str, JSON]
     """By inner name: `{"attribute": name, "index": i}`, with `indexes` for several, or `{"value": value}`."""
     items: int
+    tokens: list[Token] | None = None
+    """Of its items in their order; only in an imported log."""
 
     def apply(self, draft: Draft, version: int) -> None:
         run = draft.edit_step(self.step)
@@ -211,11 +222,14 @@ class StepStarted(Event):
         run.started_version = version
         run.inputs = resolve(draft, self.inputs)
         run.size = self.items
+        run.tokens = tuple(self.tokens or ())
+        if not draft.seed and len(run.tokens) != self.items:
+            raise InvariantBroken(f"step {self.step} of an imported flow does not list its tokens")
         draft.add_tokens(self.step, self.items)
 
     def expand(self, draft: Draft) -> dict[str, JSON]:
         inputs = resolve(draft, self.inputs)
-        tokens = [token_of(draft.seed, self.step, index) for index in range(self.items)]
+        tokens = [draft.token(self.step, index) for index in range(self.items)]
         return {"step": self.step, "inputs": inputs, "items": self.items, "tokens": tokens}
 
 
@@ -288,6 +302,11 @@ class AttributeSet(Event):
 
     name: str
     step: StepId
+    value: JSON = FOLLOWS
+    """Only in an imported log."""
+
+    def data(self) -> dict[str, JSON]:
+        return {name: value for name in self.fields if (value := getattr(self, name)) is not FOLLOWS}
 
     def apply(self, draft: Draft, version: int) -> None:
         value = output_values(draft, self.step, self.name)
@@ -429,7 +448,6 @@ class WorkNotCompleted(Event):
         _leave(draft, draft.edit_step(self.step), item)
         item.move(WorkStatus.NOT_COMPLETED)
         item.error = self.error
-        item.losses = 0
 
 
 @event("work_retry_scheduled")
@@ -492,7 +510,9 @@ class WorkIgnored(Event):
 
 
 def resolve(draft: Draft, inputs: Mapping[str, JSON]) -> dict[str, JSON]:
-    """The values of recorded inputs, by inner name."""
+    """The values of recorded inputs, by inner name; an imported log has recorded the values."""
+    if not draft.seed:
+        return dict(inputs)
     return {name: _resolve_one(draft, source) for name, source in inputs.items()}
 
 

@@ -12,6 +12,7 @@ from argyll_redis.core import events as e
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import JSON, StepId
+from argyll_redis.core.sources import sources_of
 from argyll_redis.core.state import Flow, WorkItem
 
 
@@ -51,11 +52,11 @@ class History:
 
     def _note(self, version: int, event: e.Event) -> None:
         match event:
-            case e.StepStarted():
-                self.inputs[event.step] = Inputs(version, event.inputs)
-            case e.StepSkipped() | e.StepFailed():
+            case e.StepStarted() | e.StepSkipped() | e.StepFailed():
                 if event.inputs is not None:
-                    self.inputs[event.step] = Inputs(version, event.inputs)
+                    step = self.flow.plan.steps[event.step]
+                    sources = sources_of(self.flow, step, event.inputs, before=version)
+                    self.inputs[event.step] = Inputs(version, sources)
             case e.WorkStarted():
                 if event.reason == "lost":
                     self._add(self.losses, version, event)

@@ -78,8 +78,8 @@ class References:
 
     work: frozenset[tuple[str, str]]
     """(queue, payload)."""
-    due: frozenset[str]
-    """Members."""
+    due: Mapping[str, int]
+    """Members, each with when it is due (ms, server clock)."""
 
 
 def retry_member(flow: str, token: str, attempt: int) -> str:
@@ -189,7 +189,7 @@ def outstanding(flow: Flow, now_ms: int) -> References:
     needs to know decides a `Look` and sees whether it brings anything.
     """
     if flow.is_deactivated:
-        return References(frozenset(), frozenset())
+        return References(frozenset(), {})
     work: set[tuple[str, str]] = set()
     due: dict[str, int] = {}
     for item in _moving_items(flow):
@@ -206,8 +206,7 @@ def outstanding(flow: Flow, now_ms: int) -> References:
         due[linger_member(flow.id, scope)] = flow.at_of(end) + flow.linger_ms
     if flow.timeout_ms and not flow.is_over:
         due[time_out_member(flow.id)] = flow.at_of(1) + flow.timeout_ms
-    coming = frozenset(member for member, at_ms in due.items() if at_ms > now_ms)
-    return References(frozenset(work), coming)
+    return References(frozenset(work), {member: at_ms for member, at_ms in due.items() if at_ms > now_ms})
 
 
 def _moving_items(flow: Flow) -> Iterator[WorkItem]:

@@ -234,6 +234,7 @@ class StepRun:
         "started_version",
         "status",
         "succeeded",
+        "tokens",
         "unsatisfied",
     )
 
@@ -246,6 +247,8 @@ class StepRun:
         """By inner name, as collected at the start; a `for_each` input is still its whole array."""
         self.size = 0
         """How many work items it has."""
+        self.tokens: tuple[Token, ...] = ()
+        """Of its items, in an imported flow; elsewhere they derive from the seed."""
         self.next_index = 0
         """Items below it have all been started, skipped or settled at least once."""
         self.items: dict[int, WorkItem] = {}
@@ -274,6 +277,7 @@ class StepRun:
         new.ended_version = self.ended_version
         new.inputs = self.inputs
         new.size = self.size
+        new.tokens = self.tokens
         new.next_index = self.next_index
         new.items = self.items
         new.active = self.active
@@ -360,6 +364,7 @@ class Flow:
         self.status = FlowStatus.ACTIVE
         self.plan_hash = ""
         self.seed = ""
+        """What tokens derive from; empty in an imported flow."""
         self.init: Mapping[str, list[JSON]] = {}
         self.metadata: Mapping[str, JSON] = {}
         self.labels: Mapping[str, str] = {}
@@ -397,8 +402,18 @@ class Flow:
     def is_deactivated(self) -> bool:
         return self.deactivated_version > 0
 
+    @property
+    def is_imported(self) -> bool:
+        """Whether its log was imported. Such a log has everything in full and no seed; it is read and
+        explained, and nothing is ever added to it."""
+        return self.version > 0 and not self.seed
+
     def step(self, id: StepId) -> StepRun:
         return self.steps[id]
+
+    def token(self, step: StepId, index: int) -> Token:
+        """The token of a work item of a step that has started."""
+        return token_of(self.seed, step, index) if self.seed else self.steps[step].tokens[index]
 
     def item(self, step: StepId, index: int) -> WorkItem | None:
         return self.steps[step].items.get(index)
@@ -429,19 +444,6 @@ class Flow:
         return plain
 
 
-TERMS = (
-    "plan",
-    "plan_hash",
-    "seed",
-    "init",
-    "metadata",
-    "labels",
-    "compensate",
-    "timeout_ms",
-    "linger_ms",
-    "catalog_version",
-)
-"""What `flow_started` fixes for good."""
 _SCALARS = (
     "version",
     "status",
@@ -502,7 +504,7 @@ class Draft:
         if base.version:
             self.plan = base.plan
         self._terms: Mapping[str, Any] = {}
-        """Of `TERMS`; only between `flow_started` and its commit."""
+        """What `flow_started` has fixed, by the names that a flow has for it; until it is committed."""
         self._runs: dict[StepId, StepRun] = {}
         self._items: dict[tuple[StepId, int], WorkItem] = {}
         self._attributes: dict[str, list[Value]] = {}
@@ -535,6 +537,10 @@ class Draft:
         """Which work item a token names."""
         return self._tokens.get(token) or self.base.tokens.get(token)
 
+    def token(self, step: StepId, index: int) -> Token:
+        """The token of a work item of a step that has started."""
+        return token_of(self.seed, step, index) if self.seed else self.step(step).tokens[index]
+
     def values(self, attribute: str) -> list[Value]:
         """The values of an attribute so far, in order of arrival."""
         found = self._attributes.get(attribute)
@@ -555,7 +561,7 @@ class Draft:
     # ---------------------------------------------------------------- change
 
     def fix(self, **terms: Any) -> None:
-        """Fixes what holds for the flow from its start on; one value for each of `TERMS`."""
+        """Fixes what holds for the flow from its start on, by the names that a flow has for it."""
         self._terms = terms
         self.plan, self.seed = terms["plan"], terms["seed"]
         self.linger_ms, self.timeout_ms = terms["linger_ms"], terms["timeout_ms"]
@@ -581,7 +587,7 @@ class Draft:
         item = self._items.get(key)
         if item is None:
             known = self.step(step).items.get(index)
-            item = known.clone() if known else WorkItem(step, index, token_of(self.seed, step, index))
+            item = known.clone() if known else WorkItem(step, index, self.token(step, index))
             self._items[key] = item
         return item
 
@@ -600,7 +606,7 @@ class Draft:
 
     def add_tokens(self, step: StepId, size: int) -> None:
         for index in range(size):
-            self._tokens[token_of(self.seed, step, index)] = (step, index)
+            self._tokens[self.token(step, index)] = (step, index)
 
     def move(self, status: FlowStatus) -> None:
         if status not in FLOW_MOVES[self.status]:

@@ -59,8 +59,9 @@ def _integer(digits: str) -> int:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_constant=float)
 
 
-def parse(data: bytes | str) -> JSON:
-    """Reads one JSON document, strictly.
+def parse(data: bytes | str, *, spare: int = 0) -> JSON:
+    """Reads one JSON document, strictly. `spare` levels of nesting are allowed above `MAX_NESTING`, for
+    documents that hold values within objects of their own.
 
     Raises `InvalidInput` that names the place and the mend.
     """
@@ -72,7 +73,7 @@ def parse(data: bytes | str) -> JSON:
         _refuse(f"line {error.lineno}, column {error.colno}", what, "send one JSON document")
     except RecursionError:
         _refuse("", _TOO_DEEP, "make it flatter")
-    return check(value)
+    return check(value, spare=spare)
 
 
 def _decoded(data: bytes) -> str:
@@ -86,13 +87,13 @@ def _refuse(place: str, what: str, mend: str) -> NoReturn:
     raise InvalidInput(problems=[Problem(place, what, mend)]) from None
 
 
-def check(value: object, path: str = "") -> JSON:
+def check(value: object, path: str = "", *, spare: int = 0) -> JSON:
     """Copies a value as plain JSON: tuples become lists, subclasses of plain types those types.
 
     Raises `InvalidInput` that names the path of what is not JSON. About 0.1 us a value.
     """
     try:
-        return _plain(value, 0)
+        return _plain(value, -spare)
     except _Unfit as unfit:
         _refuse(unfit.path(path), unfit.what, unfit.mend)
 

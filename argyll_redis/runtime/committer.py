@@ -137,7 +137,7 @@ class Committer:
         self.counters = Counters()
         self.fetcher: Fetcher | None = None
         self.listeners: list[Listener] = []
-        self.quarantined: dict[str, str] = {}
+        self.quarantined: dict[str, ArgyllError] = {}
         """Flows that are left alone, and why."""
         self.fatal: ArgyllError | None = None
         """Why nothing is committed any more."""
@@ -157,7 +157,7 @@ class Committer:
         self._is_pump_due = False
         self._transactions = 0
         self._idle = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._sent_plans: set[tuple[int, str]] = set()
 
     # -------------------------------------------------------------- from outside
@@ -165,7 +165,7 @@ class Committer:
     def post(self, flow_id: str, posted: Posted) -> None:
         """Takes a command for a flow; it is decided as soon as a call can carry it."""
         if self.fatal is not None or flow_id in self.quarantined:
-            posted.fail(self.fatal or HistoryLost(self.quarantined[flow_id]))
+            posted.fail(self.fatal or self.quarantined[flow_id])
             return
         box = self._boxes.get(flow_id)
         if box is None:
@@ -186,6 +186,10 @@ class Committer:
             self._idle.clear()
             await self._idle.wait()
         self.abort()
+
+    def shut(self) -> None:
+        """Refuses whatever is posted from now on: the store is about to be closed."""
+        self.fatal = self.fatal or StoreUnavailable("the app was closed (it connects again when it is used)")
 
     def abort(self) -> None:
         """Drops everything at once, as if the process had died."""
@@ -238,11 +242,11 @@ class Committer:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
             self._stop(InvariantBroken(f"the committer failed: {error!r}"), error)
 
@@ -595,7 +599,7 @@ class Committer:
     def _quarantine(self, box: Mailbox, error: ArgyllError) -> None:
         """Leaves a flow alone from now on, loudly; nothing of it is acknowledged."""
         log.error('flow "%s" is left alone: %s', box.flow_id, error, exc_info=error)
-        self.quarantined[box.flow_id] = str(error)
+        self.quarantined[box.flow_id] = error
         self.cache.drop(box.flow_id)
         for posted in box.waiting:
             posted.fail(error)

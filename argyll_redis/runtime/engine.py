@@ -59,6 +59,8 @@ LEAVE_TRIES = 5
 """Looks for entries that were delivered while this engine stopped reading."""
 LEAVE_DELAY_MS = 5_000
 """Before work of a flow that this version cannot read is offered again."""
+LEFT_MS = 60_000
+"""How long an entry that was begun and given up is remembered: longer than any call waits for a reply."""
 EXTRA_STREAMS = 4
 """Work streams that a commit fetches from beside those it wrote to."""
 OVER = frozenset({"completed", "failed"})
@@ -139,7 +141,7 @@ class Engine:
         self._places: tuple[list[Place], list[Place]] = ([], [])
         """Where it takes work from: what prefers it, and the rest."""
         self.meet(())
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
 
     # -------------------------------------------------------------------- slots
 
@@ -196,8 +198,8 @@ class Engine:
 
     def take(self, entry: Entry) -> None:
         """Takes a delivered entry in hand. One that nobody can read is moved to `dead`."""
-        if entry in self.hand:
-            return
+        if entry in self.hand or key_of(entry) in self._left:
+            return  # its delivery was lost, or so it seemed, and it was found without it
         try:
             if entry.stream == CONTROL:
                 self._take_control(entry)
@@ -408,10 +410,12 @@ class Engine:
         return [entry for entry in entries if entry not in self.hand and key_of(entry) not in self._left]
 
     def _forget_left(self, reply: RenewReply, asked_ms: int) -> None:
-        """Forgets which entries were given up once they are not pending for this engine any more."""
+        """Forgets which entries were given up once they are not pending for this engine any more, and
+        no reply that delivers them can be on its way."""
         if self._left:
             pending = {key_of(entry) for entry in (*reply.unnamed, *reply.taken)}
-            self._left = {key: at for key, at in self._left.items() if at >= asked_ms or key in pending}
+            since_ms = asked_ms - LEFT_MS
+            self._left = {key: at for key, at in self._left.items() if at >= since_ms or key in pending}
 
     def meet(self, engines: Sequence[EngineInfo]) -> None:
         """Learns which engines are alive, so that what waits is shared among them."""
@@ -501,10 +505,14 @@ class Engine:
                 for entry in entries:
                     self.take(entry)
 
-    async def drain(self) -> None:
-        """Takes nothing new, hands back what is not begun, and waits for what runs, up to the grace."""
+    def take_no_more(self) -> None:
+        """Takes nothing new from now on, and hands back what is not begun."""
         self._is_draining = True
         self._slot_freed.set()
+
+    async def drain(self) -> None:
+        """Takes nothing new, hands back what is not begun, and waits for what runs, up to the grace."""
+        self.take_no_more()
         running = [held.task for held in self.hand.all() if held.task and not held.task.done()]
         if running:
             _, late = await asyncio.wait(running, timeout=self.config.grace_ms / 1000)
@@ -537,8 +545,8 @@ class Engine:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
 
 class Arrival(Posted):

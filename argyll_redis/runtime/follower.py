@@ -61,7 +61,8 @@ class Follower:
     def __init__(self, store: Store, spread: Callable[[float], float] = spread_ms) -> None:
         self._store = store
         self._spread = spread
-        self._following: dict[str, set[Following]] = {}
+        self._following: dict[str, dict[Following, None]] = {}
+        """By flow; in order, as all that is woken shall be woken in the same order every time."""
         self._cursors: dict[int, str] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -70,7 +71,7 @@ class Follower:
         return Following(self, flow_id)
 
     async def add(self, following: Following) -> None:
-        self._following.setdefault(following.flow_id, set()).add(following)
+        self._following.setdefault(following.flow_id, {})[following] = None
         if self._task is None or self._task.done():
             try:
                 await self._begin()
@@ -79,8 +80,8 @@ class Follower:
                 raise
 
     def remove(self, following: Following) -> None:
-        others = self._following.get(following.flow_id, set())
-        others.discard(following)
+        others = self._following.get(following.flow_id, {})
+        others.pop(following, None)
         if not others:
             self._following.pop(following.flow_id, None)
 
@@ -116,7 +117,11 @@ class Follower:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            for following in [one for group in self._following.values() for one in group]:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        for group in self._following.values():
+            for following in group:
                 following.fail(error)
 
     def _tell(self, entry: FeedEntry) -> None:
@@ -132,6 +137,8 @@ class Follower:
                     following.hear("look")
 
     async def close(self) -> None:
+        """Reads no more; whoever still follows is told."""
+        self._fail(StoreUnavailable("the app was closed while this was waited for"))
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

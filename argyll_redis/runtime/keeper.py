@@ -17,9 +17,10 @@ from argyll_redis.core.commands import Look, Lose
 from argyll_redis.core.decide import decide
 from argyll_redis.core.inputs import Evaluate
 from argyll_redis.core.model import Token
-from argyll_redis.core.outbox import outstanding
+from argyll_redis.core.outbox import References, outstanding
 from argyll_redis.core.state import Flow
 from argyll_redis.errors import (
+    ArgyllError,
     HistoryLost,
     InvariantBroken,
     NamespaceEmptied,
@@ -52,8 +53,11 @@ ALIVE_MS = 5_000
 """How long a heartbeat lasts."""
 RENEWALS_A_LEASE = 4
 TAKEOVERS_A_LEASE = 4
+"""Looks for dead engines' entries, at least."""
 SWEEP_HEADS = 100
 """Heads of open flows looked at in one round."""
+UNREADABLE_FLOWS = 10_000
+"""Flows that a sweep remembers not to look at; with more it begins anew."""
 SILENT_LEASES = 1.5
 """An open flow silent for so many leases is looked at by the sweep."""
 
@@ -87,7 +91,7 @@ class Keeper:
         self._wakes: list[int] = []
         self._called = asyncio.Event()
         self._cursors: dict[tuple[int, str], str] = {}
-        self._takeover_ms = 0
+        self._takeover_due_ms = 0
         self._is_stopped = False
         self._ended = asyncio.Event()
 
@@ -137,9 +141,9 @@ class Keeper:
         self._called.clear()
         if self._is_stopped:
             return
-        pause_ms = KEEP_MS
+        pause_ms = KEEP_MS - round(self._spread(KEEP_MS / 4))  # never in step with other engines
         if self._wakes:
-            pause_ms = max(0, min(KEEP_MS, self._wakes[0] - self._clock.now_ms()))
+            pause_ms = max(0, min(pause_ms, self._wakes[0] - self._clock.now_ms()))
         try:
             async with asyncio.timeout(pause_ms / 1000 + 0.001):
                 await self._called.wait()
@@ -169,11 +173,13 @@ class Keeper:
 
     async def _takeovers(self) -> list[tuple[StreamRef, str]]:
         """The streams to look at for dead engines' entries: all of all known queues, a few times a
-        lease; none in between."""
-        due_ms = self._takeover_ms + self._engine.config.lease_ms // TAKEOVERS_A_LEASE
-        if self._takeover_ms and self._clock.monotonic_ms() < due_ms:
+        lease; none in between. Never in step with other engines: what one of them cannot deal with,
+        and takes over from itself again and again, another shall come upon first."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms < self._takeover_due_ms:
             return []
-        self._takeover_ms = self._clock.monotonic_ms()
+        half_ms = self._engine.config.lease_ms // TAKEOVERS_A_LEASE // 2
+        self._takeover_due_ms = now_ms + half_ms + round(self._spread(half_ms))
         names = [CONTROL, *(work_stream(queue) for queue in await self._store.queues())]
         return [
             (StreamRef(partition, name), self._cursors.get((partition, name), "0-0"))
@@ -226,6 +232,8 @@ class Sweep:
         self._cursor = "0"
         self._turn = 0
         self._suspects: dict[str, Suspect] = {}
+        self._unreadable: set[str] = set()
+        """Flows that this version cannot read or decide on: left to newer ones."""
 
     async def round(self, partitions: Sequence[int], lease_ms: int) -> None:
         """Looks at a page of the open flows of one partition."""
@@ -240,26 +248,46 @@ class Sweep:
         silent = [
             flow_id
             for flow_id, head in zip(flow_ids, heads, strict=True)
-            if head is not None and head.at <= before_ms and flow_id not in self._committer.quarantined
+            if head is not None and head.at <= before_ms and not self._is_left_alone(flow_id)
         ]
         for gone in set(flow_ids) - set(silent):
             self._suspects.pop(gone, None)
         if silent:
             await self._look_at(partition, silent)
 
+    def _is_left_alone(self, flow_id: str) -> bool:
+        return flow_id in self._unreadable or flow_id in self._committer.quarantined
+
     async def _look_at(self, partition: int, flow_ids: Sequence[str]) -> None:
+        flows = await self._read(flow_ids)
+        references = await self._store.references(partition)
+        for flow in flows:
+            try:
+                self._judge(flow, references)
+            except InvariantBroken as error:
+                self._leave_alone(flow.id, error)
+
+    async def _read(self, flow_ids: Sequence[str]) -> list[Flow]:
+        """Reads flows; one that cannot be read holds up no other."""
         flows = [Flow(flow_id) for flow_id in flow_ids]
         try:
             await self._logs.catch_up(flows)
         except (InvariantBroken, UnknownEvent, HistoryLost) as error:
-            log.error("the sweep leaves a partition's page alone: %s", error)
-            return
-        references = await self._store.references(partition)
-        for flow in flows:
-            self._judge(flow, references)
+            if len(flows) == 1:
+                self._leave_alone(flow_ids[0], error)
+                return []
+            return [flow for flow_id in flow_ids for flow in await self._read([flow_id])]
+        return flows
+
+    def _leave_alone(self, flow_id: str, error: ArgyllError) -> None:
+        log.error('the sweep leaves flow "%s" alone: %s', flow_id, error)
+        if len(self._unreadable) >= UNREADABLE_FLOWS:
+            self._unreadable.clear()
+        self._unreadable.add(flow_id)
 
     def _judge(self, flow: Flow, references: frozenset[tuple[str, str]]) -> None:
-        lacks = self._lacking(flow, references)
+        ought = outstanding(flow, self._clock.now_ms())
+        lacks = self._lacking(flow, ought, references)
         suspect = self._suspects.pop(flow.id, None)
         if not lacks:
             return
@@ -269,11 +297,12 @@ class Sweep:
         for lack in sorted(lacks & suspect.lacks):
             self.restored += 1
             log.warning('flow "%s" lacked %s: restored', flow.id, lack)
-            self._committer.post(flow.id, self._restoration(flow, lack))
+            self._committer.post(flow.id, self._restoration(ought, lack))
 
-    def _lacking(self, flow: Flow, references: frozenset[tuple[str, str]]) -> frozenset[str]:
+    def _lacking(
+        self, flow: Flow, ought: References, references: frozenset[tuple[str, str]]
+    ) -> frozenset[str]:
         """What a flow ought to have pending and has not: `work <payload>`, `due <member>` or `look`."""
-        ought = outstanding(flow, self._clock.now_ms())
         lacks = {f"work {payload}" for queue, payload in ought.work if not _has(references, queue, payload)}
         for member in ought.due:
             stream, _, payload = member.partition(" ")
@@ -288,13 +317,13 @@ class Sweep:
         look = Look(self._by)
         return bool(decide(flow, [look], now_ms=self._clock.now_ms(), evaluate=self._evaluate).events)
 
-    def _restoration(self, flow: Flow, lack: str) -> Posted:
+    def _restoration(self, ought: References, lack: str) -> Posted:
         kind, _, rest = lack.partition(" ")
         if kind == "work":
             _, token, attempt, _ = rest.split(" ")
             return Posted(Lose(self._by, Token(token), int(attempt)))
         if kind == "due":
-            return Posted(None, ops=[Due(rest, 0)])
+            return Posted(None, ops=[Due(rest, max(0, ought.due[rest] - self._clock.now_ms()))])
         return Posted(Look(self._by))
 
 

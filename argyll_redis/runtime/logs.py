@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.events import Recorded, parse_event
-from argyll_redis.core.model import Plan
+from argyll_redis.core.model import JSON, Plan
 from argyll_redis.core.plan import plan_from_json, plan_to_json
 from argyll_redis.core.state import Flow
 from argyll_redis.errors import HistoryLost, InvariantBroken, UnknownEvent
@@ -112,6 +112,8 @@ class Logs:
             raise UnknownEvent(f"event {stored.version} holds no object")
         plan = None
         if stored.type == "flow_started":
+            if isinstance(data.get("plan"), dict):
+                data = self._with_plan_kept(data)
             plan = self.plans.get(data["plan"])
             if plan is None:
                 raise InvariantBroken(f"plan {data['plan']} was not read before its flow")
@@ -126,13 +128,22 @@ class Logs:
             parse_event(stored.type, data, plan=plan),
         )
 
+    def _with_plan_kept(self, data: dict[str, JSON]) -> dict[str, JSON]:
+        """The start of an imported flow, which holds its plan itself and has no seed, as all others are:
+        with the plan's hash."""
+        stored = encode(data["plan"])
+        hash = hash_of(stored)
+        if self.plans.get(hash) is None:
+            self.plans.parse(hash, stored)
+        return {**data, "plan": hash, "seed": ""}
+
     async def _fetch_plans(self, read: Iterable[tuple[Flow, Sequence[StoredEvent]]]) -> None:
         """Reads the plans that starts among the events name and the book does not have."""
         missing: dict[str, int] = {}
         for flow, page in read:
             if page and page[0].type == "flow_started":
                 hash = decode(page[0].data)["plan"]
-                if self.plans.get(hash) is None:
+                if isinstance(hash, str) and self.plans.get(hash) is None:
                     missing[hash] = partition_of(flow.id, self._store.partitions)
         if not missing:
             return

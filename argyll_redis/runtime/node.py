@@ -64,6 +64,7 @@ class Node:
     async def close(self) -> None:
         """Commits what was posted and disconnects."""
         await self.committer.close()
+        self.committer.shut()
         await self.follower.close()
         await self.store.close()
 
@@ -123,6 +124,7 @@ async def _serve(
     try:
         await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
         if stopping.done() and not stopping.exception():
+            engine.take_no_more()  # before they are cancelled: a client may swallow that, and they read on
             for task in readers:
                 task.cancel()
             await asyncio.wait(readers)

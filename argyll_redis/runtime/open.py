@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argyll_redis.errors import InvalidInput
 from argyll_redis.runtime.clock import wall_ms
+from argyll_redis.store.keys import Keys
 from argyll_redis.store.protocol import Store
 
 
@@ -16,7 +17,7 @@ def open_store(url: str, namespace: str) -> Store:
     if scheme == "memory":
         from argyll_redis.store.memory import MemoryStore
 
-        return MemoryStore(namespace, now_ms=wall_ms)
+        return MemoryStore(Keys(namespace).namespace, now_ms=wall_ms)
     if scheme in ("redis", "rediss", "unix"):
         from argyll_redis.store.redis import RedisStore
 

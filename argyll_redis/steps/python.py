@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -24,6 +25,8 @@ from argyll_redis.errors import Failed, InvalidInput, NotCompleted
 from argyll_redis.steps.context import ACCEPTED
 from argyll_redis.steps.job import Job
 from argyll_redis.store.codec import check, encode
+
+log = logging.getLogger(__name__)
 
 
 class PythonHandler:
@@ -52,6 +55,9 @@ class PythonHandler:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 job.context.cancel()
                 raise
+            if not isinstance(error, Failed | NotCompleted):
+                where = (job.step.id, job.flow_id, job.attempt)
+                log.warning("step %s of flow %s raised in attempt %d", *where, exc_info=error)
             return outcome_of(error, declared, job.step)
 
     async def _within_time(self, job: Job, declared: Declared, arguments: dict[str, Any]) -> Outcome:

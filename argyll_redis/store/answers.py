@@ -51,6 +51,8 @@ class Answer(NamedTuple):
 ANSWERS: Mapping[str, Answer] = {
     "NOSCRIPT": Answer(Treatment.RELOAD, NoScript),
     "NOGROUP": Answer(Treatment.REGROUP, NoGroup),
+    # what Redis 7.0 says to those that wait for a stream while it is deleted
+    "UNBLOCKED": Answer(Treatment.REGROUP, NoGroup),
     "LOADING": Answer(Treatment.BACK_OFF, StoreUnavailable, "Redis is still loading its data"),
     "BUSY": Answer(Treatment.BACK_OFF, StoreUnavailable, "Redis is busy with somebody's long script"),
     "UNKILLABLE": Answer(Treatment.BACK_OFF, StoreUnavailable, "Redis is busy with somebody's long script"),

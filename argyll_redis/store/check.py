@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from argyll_redis.store.protocol import (
+    IMPORT_LIMIT,
     Ack,
     Dispatch,
     Due,
     Fetch,
+    ImportedLog,
     Index,
     Keep,
     NewEvent,
@@ -62,6 +64,26 @@ def check_append(version: int, last_tx: str, tx: str, events: Sequence[NewEvent]
     for event in events:
         if not event.type or event.cause < 0:
             raise ValueError(f"event {event.type!r} with cause {event.cause}")
+
+
+def check_import(log: ImportedLog, partitions: int) -> None:
+    """Refuses a log that cannot have been one."""
+    _refuse(not log.flow, "the log has no flow")
+    if log.partition != partition_of(log.flow, partitions):
+        raise ValueError(f"flow {log.flow!r} does not live in partition {log.partition}")
+    count = len(log.events)
+    _refuse(not 1 <= count <= IMPORT_LIMIT, f"a log of {count} events is not one of 1 to {IMPORT_LIMIT}")
+    last_at = 0
+    for version, event in enumerate(log.events, 1):
+        check_append(version - 1, "before" if version > 1 else "", event.tx)
+        _refuse(event.version != version, f"event {event.version} stands where {version} should")
+        _refuse(not event.type or event.cause < 0, f"event {event.type!r} with cause {event.cause}")
+        _refuse(event.at < last_at, f"event {version} is older than the one before")
+        last_at = event.at
+    for name in log.fields:
+        _check_set_head(SetHead(name, ""))
+    for index in log.indexes:
+        check_index(index)
 
 
 def check_fetch(fetch: Fetch, partitions: int) -> None:

@@ -65,12 +65,12 @@ _SHORT = "until the commit that answers it"
 KEYS: tuple[KeyRow, ...] = (
     KeyRow(
         "{ns:p}:flow:<id>", KeyType.STREAM, "a flow's events; the ids 1-0, 2-0, ... are its versions",
-        writers=("commit",), readers=("commit", "load"), lives=_FLOW,
+        writers=("commit", "import"), readers=("commit", "load"), lives=_FLOW,
     ),
     KeyRow(
         "{ns:p}:head:<id>", KeyType.HASH,
         "v, tx and at of the last event, t0 of the first, sealed; what turns set, each name after a dot",
-        writers=("commit",), readers=("commit", "renew", "heads"), lives="with the flow",
+        writers=("commit", "import"), readers=("commit", "renew", "heads"), lives="with the flow",
     ),
     KeyRow(
         "{ns:p}:plan:<hash>", KeyType.HASH, "b: a plan's bytes, n: how many flows of the partition use it",
@@ -96,20 +96,21 @@ KEYS: tuple[KeyRow, ...] = (
         writers=("commit",), readers=("index", "walk"), lives="until deactivation",
     ),
     KeyRow(
-        "{ns:p}:done:<status>", KeyType.ZSET, "root flows by start time, from the outcome on",
-        writers=("commit",), readers=("index", "walk"), lives="with the flow",
+        "{ns:p}:done:<status>", KeyType.ZSET, "root flows by start time, from the outcome or the import on",
+        writers=("commit", "import"), readers=("index", "walk"), lives="with the flow",
     ),
     KeyRow(
         "{ns:p}:label:<k>=<v>", KeyType.ZSET, "root flows with a label, by start time",
-        writers=("commit",), readers=("index", "walk"), lives="with the flow",
+        writers=("commit", "import"), readers=("index", "walk"), lives="with the flow",
     ),
     KeyRow(
         "{ns:p}:children", KeyType.ZSET, "open child flows by start time",
         writers=("commit",), readers=("index", "walk"), lives="until deactivation",
     ),
     KeyRow(
-        "{ns:p}:expire", KeyType.ZSET, "sealed flows by the time of their last event",
-        writers=("commit",), readers=("index", "walk"), lives="until expired",
+        "{ns:p}:expire", KeyType.ZSET,
+        "sealed flows by the time of their last event, imported ones by that of their import",
+        writers=("commit", "import"), readers=("index", "walk"), lives="until expired",
     ),
     KeyRow(
         "{ns:p}:feed", KeyType.STREAM, "one entry a turn with events: `<flow> <first> <last> <status>`",
@@ -117,7 +118,7 @@ KEYS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         "{ns:p}:dead", KeyType.STREAM, "entries and due members nobody could read, with the reason",
-        writers=("bury", "keep"), readers=(), lives="until an operator acts",
+        writers=("bury", "keep"), readers=("dead",), lives="until an operator acts",
     ),
     KeyRow(
         "{ns:p}:id", KeyType.STRING, "the namespace's instance id, compared by every script",
@@ -125,7 +126,7 @@ KEYS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         "{ns}:meta", KeyType.HASH, "layout, partitions, instance, ready",
-        writers=("create",), readers=("create", "catalog"), lives="for ever",
+        writers=("create",), readers=("create", "catalog", "peek"), lives="for ever",
     ),
     KeyRow(
         "{ns}:catalog", KeyType.STREAM, "step events; the ids are the catalog's versions",

@@ -16,6 +16,7 @@ from argyll_redis.store.check import (
     check_append,
     check_entry,
     check_fetch,
+    check_import,
     check_index,
     check_keep,
     check_partition,
@@ -23,6 +24,7 @@ from argyll_redis.store.check import (
     check_queues,
     check_turns,
 )
+from argyll_redis.store.keys import LAYOUT
 from argyll_redis.store.memory_partition import FEED, Partition
 from argyll_redis.store.memory_server import MemoryServer, Namespace
 from argyll_redis.store.memory_types import FIRST_ID, DispatchStream
@@ -30,15 +32,18 @@ from argyll_redis.store.protocol import (
     CONTROL,
     UNNAMED_LIMIT,
     CommitReply,
+    Dead,
     EngineInfo,
     Entry,
     FeedEntry,
     FeedReply,
     Fetch,
     Head,
+    ImportedLog,
     Keep,
     KeepReply,
     Lease,
+    NamespaceInfo,
     NewEvent,
     QueueStat,
     RenewReply,
@@ -410,6 +415,12 @@ class MemoryStore:
         with self._lock:
             return self._data().append_catalog(version, last_tx, tx, events, self._clock())
 
+    async def import_log(self, log: ImportedLog) -> bool:
+        """Writes the log of a flow that does not exist here, sealed; False when the flow exists."""
+        check_import(log, self.partitions)
+        with self._lock:
+            return self._home(log.flow).import_log(log, self._clock())
+
     async def queue_stats(self) -> list[QueueStat]:
         """Counts what waits, runs and is due, for `control` and each queue."""
         with self._lock:
@@ -423,3 +434,25 @@ class MemoryStore:
     async def now_ms(self) -> int:
         """Reads the server's clock."""
         return self._clock()
+
+    async def dead(self) -> Dead:
+        """Counts what nobody could read, and gives the reason of the newest."""
+        with self._lock:
+            found = [entry for home in self._data().partitions for entry in home.dead]
+            return Dead(len(found), found[-1][2] if found else "")
+
+    async def peek(self) -> NamespaceInfo | None:
+        """Looks whether the namespace exists; if so, it can be read from then on."""
+        with self._lock:
+            if not self.server.is_created:
+                return None
+            self._namespace = self._namespace or self.server.namespace
+            return NamespaceInfo(LAYOUT, self.partitions, True)
+
+    async def info(self) -> Mapping[str, str]:
+        """Gives nothing: there is no server."""
+        return {}
+
+    async def can_run_scripts(self) -> str:
+        """Says nothing: there are no scripts to run."""
+        return ""

@@ -15,6 +15,7 @@ from argyll_redis.store.protocol import (
     Dispatch,
     Due,
     Head,
+    ImportedLog,
     Index,
     NewEvent,
     Op,
@@ -166,6 +167,20 @@ class Partition:
         if turn.events:
             self._tell(turn, log.version, now_ms)
         return Committed(log.version, at)
+
+    def import_log(self, imported: ImportedLog, now_ms: int) -> bool:
+        """Keeps the log of a flow that does not exist here, sealed; False when the flow exists."""
+        if imported.flow in self.logs:
+            return False
+        log = self.logs[imported.flow] = Log()
+        log.events = list(imported.events)
+        log.tx = log.events[-1].tx
+        log.sealed = True
+        log.fields = dict(imported.fields)
+        for index in imported.indexes:
+            self.indexes.setdefault(index, SortedSet()).add(imported.flow, log.started_at)
+        self.expire.add(imported.flow, now_ms)
+        return True
 
     def _append(self, turn: Turn, at: int) -> Log:
         log = self.logs.get(turn.flow)

@@ -111,6 +111,11 @@ class MemoryServer:
                 self._namespace = Namespace(self._partition_count, self.room)
             return self._namespace
 
+    @property
+    def is_created(self) -> bool:
+        """Whether anybody has used the namespace since it was last emptied."""
+        return self._namespace is not None
+
     def is_current(self, namespace: Namespace) -> bool:
         """Tells whether this is still the data, that is: nobody emptied it."""
         return namespace is self._namespace

@@ -28,6 +28,10 @@ class Waiter:
     async def wait(self) -> None:
         await self._event.wait()
 
+    def wait_again(self) -> None:
+        """Makes the next wait one for what comes from now on."""
+        self._event = anyio.Event()
+
     def wake(self) -> None:
         """Wakes; the loop of another thread is asked to, and one that is closed has nobody to wake."""
         if threading.get_ident() == self._thread:
@@ -62,20 +66,21 @@ class WaitingRoom:
     ) -> tuple[T, ...]:
         """Takes what is there, or waits until one of the names is woken and tries again, until time is up.
 
-        Who waits is registered before it looks, so a wake-up from another thread is never missed; and
-        nothing is awaited between taking and returning, so nothing taken is lost to a cancellation.
+        Who waits is registered before it looks, so a wake-up from another thread is never missed; who
+        was woken for nothing keeps its place, so that nobody waits for ever behind another; and nothing
+        is awaited between taking and returning, so nothing taken is lost to a cancellation.
         """
         with self._lock:
             found = take()
         if found or wait_ms <= 0:
             return found
-        with anyio.move_on_after(min(wait_ms, BLOCK_LIMIT_MS) / 1_000):
+        with anyio.move_on_after(min(wait_ms, BLOCK_LIMIT_MS) / 1_000), self._waiting(names) as waiter:
             while not found:
-                with self._waiting(names) as waiter:
-                    with self._lock:
-                        found = take()
-                    if not found:
-                        await waiter.wait()
+                with self._lock:
+                    waiter.wait_again()
+                    found = take()
+                if not found:
+                    await waiter.wait()
         return found
 
     @contextmanager

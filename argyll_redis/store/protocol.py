@@ -24,6 +24,9 @@ UNNAMED_LIMIT = 100
 FEED_LENGTH = 1_000
 """Entries that a partition's feed keeps; a shorter feed has never been trimmed."""
 
+IMPORT_LIMIT = 50_000
+"""Events of a log that is imported at most: it is written in one call, which then takes some 200 ms."""
+
 BLOCK_LIMIT_MS = 2_000
 """Longest wait of one call, less than any socket timeout."""
 
@@ -338,6 +341,37 @@ class QueueStat:
     """Age of the oldest entry of the queue; 0 when empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class ImportedLog:
+    """The whole log of a flow as it was elsewhere, and what to keep beside it."""
+
+    partition: int
+    flow: str
+    events: Sequence[StoredEvent]
+    """From version 1 on; times, causes, origins and transactions stay as they are."""
+    fields: Mapping[str, str]
+    """Of the head, as `SetHead` would set them."""
+    indexes: Sequence[str]
+    """The flow is added to these at the time of its first event."""
+
+
+class NamespaceInfo(NamedTuple):
+    """What a namespace says of itself."""
+
+    layout: int
+    partitions: int
+    is_ready: bool
+    """Whether its creation came to its end."""
+
+
+class Dead(NamedTuple):
+    """What nobody could read."""
+
+    entries: int
+    last_reason: str
+    """Of the newest entry; empty when there is none."""
+
+
 class Store(Protocol):
     """A namespace. Raises `StoreUnavailable` when the server cannot be reached or gave no reply in
     time (the call may have been applied: send it again with the same transaction ids),
@@ -407,9 +441,7 @@ class Store(Protocol):
         """Reads plans by (partition, hash). One round trip."""
         ...
 
-    async def index(
-        self, index: str, *, newest: bool = True, limit: int = 1_000
-    ) -> list[tuple[str, int]]:
+    async def index(self, index: str, *, newest: bool = True, limit: int = 1_000) -> list[tuple[str, int]]:
         """Flows of an index over all partitions with their start time (ms), sorted by time, then id."""
         ...
 
@@ -436,6 +468,11 @@ class Store(Protocol):
         """Appends to the catalog under the same compare-and-set rule as a turn."""
         ...
 
+    async def import_log(self, log: ImportedLog) -> bool:
+        """Writes the log of a flow that does not exist here, sealed: whole, or not at all. False when
+        the flow exists. One script call; nobody who follows is told."""
+        ...
+
     async def queue_stats(self) -> list[QueueStat]: ...
 
     async def engines(self) -> tuple[EngineInfo, ...]:
@@ -444,4 +481,25 @@ class Store(Protocol):
 
     async def now_ms(self) -> int:
         """The server's clock."""
+        ...
+
+    async def dead(self) -> Dead:
+        """What nobody could read, over all partitions."""
+        ...
+
+    # The rest may be called on a store that is not open, and creates nothing.
+
+    async def peek(self) -> NamespaceInfo | None:
+        """Looks whether the namespace exists. When it does, the store knows its partitions from then on,
+        so that indexes, heads, logs and the catalog can be read."""
+        ...
+
+    async def info(self) -> Mapping[str, str]:
+        """What the server says of itself, as `INFO` does; empty where there is no server.
+
+        Raises `StoreUnfit` when that is refused."""
+        ...
+
+    async def can_run_scripts(self) -> str:
+        """Why the server runs no script; empty when it does."""
         ...

@@ -18,9 +18,11 @@ from argyll_redis.store.protocol import (
     BLOCK_LIMIT_MS,
     CONTROL,
     FEED_LENGTH,
+    Dead,
     EngineInfo,
     FeedReply,
     Head,
+    NamespaceInfo,
     QueueStat,
     StoredEvent,
     partition_of,
@@ -174,6 +176,28 @@ class Reads:
         )
         found = [unpack_engine(id, fields) for id, fields in zip(ids, kept, strict=True)]
         return tuple(sorted((engine for engine in found if engine), key=lambda engine: engine.id))
+
+    async def peek(self) -> NamespaceInfo | None:
+        """Looks whether the namespace exists; from then on the store knows its partitions."""
+        layout, partitions, ready = await self._commands.call(
+            ("HMGET", self._keys.meta, "layout", "partitions", "ready")
+        )
+        if layout is None or partitions is None:
+            return None
+        self.partitions = int(partitions)
+        return NamespaceInfo(int(layout), self.partitions, ready is not None)
+
+    async def dead(self) -> Dead:
+        """Counts what nobody could read, and gives the reason of the newest."""
+        keys = [self._keys.of(partition, "dead") for partition in range(self.partitions)]
+        commands: list[Command] = []
+        for key in keys:
+            commands += [("XLEN", key), ("XREVRANGE", key, "+", "-", "COUNT", 1)]
+        replies = await self._commands.pipeline(commands)
+        newest = max((page[0] for page in replies[1::2] if page), key=lambda raw: _id(raw[0]), default=None)
+        fields: list[bytes] = newest[1] if newest else []
+        reason = dict(zip(fields[::2], fields[1::2], strict=False)).get(b"reason", b"")
+        return Dead(sum(replies[::2]), reason.decode("utf-8", "backslashreplace"))
 
     async def queue_stats(self) -> list[QueueStat]:
         """Counts what waits, runs and is due in every queue, `control` first."""

@@ -7,7 +7,7 @@ reads is in `reads.py`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 import anyio
@@ -18,6 +18,7 @@ from argyll_redis.store.check import (
     check_append,
     check_entry,
     check_fetch,
+    check_import,
     check_keep,
     check_partition,
     check_place,
@@ -32,6 +33,7 @@ from argyll_redis.store.protocol import (
     CommitReply,
     Entry,
     Fetch,
+    ImportedLog,
     Keep,
     KeepReply,
     Lease,
@@ -48,6 +50,7 @@ from argyll_redis.store.wire import (
     Partitions,
     pack_engine,
     pack_fetch,
+    pack_log,
     pack_turns,
     unpack_engine,
     unpack_entry,
@@ -57,6 +60,9 @@ from argyll_redis.store.wire import (
 
 OPEN_LIMIT_MS = 2_500
 """Longest time until a server that cannot be reached or used is called so."""
+
+_PROBE = "#!lua\nreturn 1"
+"""A script that does nothing, begun as ours are: a server that would refuse them refuses it."""
 
 RENEW_LIMIT = 500
 """Leases that one script call renews at most."""
@@ -117,14 +123,26 @@ class RedisStore(Reads):
 
     async def findings(self) -> list[Finding]:
         """Looks at the server: what makes it unfit, and what its operator should know."""
-        (reply,) = await self._commands.attempts([("INFO",)])
-        if not isinstance(reply, Exception):
-            return list(judge(parse_info(reply)))
-        if is_known(reply) and code_of(reply) != "NOPERM":
-            raise exception_for(reply)
+        info = await self.info()
+        if info:
+            return list(judge(info))
         return [
             Finding(False, "INFO is refused, so nobody knows if the server is fit", "allow it to the user")
         ]
+
+    async def info(self) -> Mapping[str, str]:
+        """Gives what the server says of itself; nothing when the user may not ask."""
+        (reply,) = await self._commands.attempts([("INFO",)])
+        if not isinstance(reply, Exception):
+            return parse_info(reply)
+        if is_known(reply) and code_of(reply) != "NOPERM":
+            raise exception_for(reply)
+        return {}
+
+    async def can_run_scripts(self) -> str:
+        """Says why the server runs no script; nothing when it does."""
+        (reply,) = await self._commands.attempts([("EVAL", _PROBE, 0)])
+        return str(exception_for(reply)) if isinstance(reply, Exception) else ""
 
     async def _refuse_unfit(self) -> None:
         for finding in await self.findings():
@@ -301,6 +319,12 @@ class RedisStore(Reads):
         streams = [CONTROL, *map(work_stream, await self.queues())]
         keys = [self._keys.engines, *self._ids]
         return await self._run("retire", keys, [self._instance, consumer, *streams]) == 1
+
+    async def import_log(self, log: ImportedLog) -> bool:
+        """Writes the log of a flow that does not exist here, sealed; False when the flow exists."""
+        check_import(log, self.partitions)
+        arguments = [self._instance, *pack_log(log)]
+        return await self._run("import", [self._ids[log.partition]], arguments) == 1
 
     async def append_catalog(
         self, version: int, last_tx: str, tx: str, events: Sequence[NewEvent]

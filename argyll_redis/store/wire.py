@@ -22,6 +22,7 @@ from argyll_redis.store.protocol import (
     FeedEntry,
     Fetch,
     Head,
+    ImportedLog,
     Index,
     PlanMissing,
     Refused,
@@ -87,6 +88,18 @@ def pack_turns(
         for operation in operations:
             arguments.append(LETTERS[type(operation)])
             arguments += cast(tuple[Argument, ...], operation)
+
+
+def pack_log(log: ImportedLog) -> list[Argument]:
+    """Gives the arguments of import.lua that come after the instance."""
+    arguments: list[Argument] = [log.flow, len(log.events), len(log.fields), len(log.indexes)]
+    for event in log.events:
+        place = f"{event.tx}:{event.place}/{event.count}"
+        arguments += (event.type, event.at, event.cause, event.by, place, event.data)
+    for field in log.fields.items():
+        arguments += field
+    arguments += log.indexes
+    return arguments
 
 
 def pack_fetch(arguments: list[Argument], fetch: Fetch, named: Partitions) -> None:

@@ -1,4 +1,4 @@
-"""Looking at a server from outside, between two calls: what its logs say, and whether it has what they need."""
+"""Looking at a server between two calls: what its logs say, and whether it has what they ask for."""
 
 from __future__ import annotations
 
@@ -34,18 +34,15 @@ class Observer:
             for flow_id, log in partition.logs.items():
                 events = self.events.setdefault(flow_id, [])
                 if len(events) < log.version:
-                    self._take_in(partition, flow_id, log.events[len(events) :])
+                    self._read_plans(partition)
+                    events += self._logs.record(log.events[len(events) :])
+                    flow = self.flows.setdefault(flow_id, Flow(flow_id))
+                    evolve(flow, events[flow.version :])
 
-    def _take_in(self, partition: Partition, flow_id: str, stored: Sequence[object]) -> None:
-        log = partition.logs[flow_id]
-        flow = self.flows.setdefault(flow_id, Flow(flow_id))
-        if not flow.version:
-            for hash, plan in partition.plans.items():
-                if self._logs.plans.get(hash) is None:
-                    self._logs.plans.parse(hash, plan.data)
-        recorded = self._logs.record(log.events[len(self.events[flow_id]) :])
-        self.events[flow_id] += recorded
-        evolve(flow, recorded)
+    def _read_plans(self, partition: Partition) -> None:
+        for hash, plan in partition.plans.items():
+            if self._logs.plans.get(hash) is None:
+                self._logs.plans.parse(hash, plan.data)
 
     def logs(self) -> Iterator[tuple[str, Log]]:
         """Every flow's log."""

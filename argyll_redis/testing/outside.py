@@ -7,12 +7,13 @@ whichever client lives.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from argyll_redis.core.catalog import register
 from argyll_redis.core.commands import (
     Answer,
     Broken,
@@ -26,12 +27,18 @@ from argyll_redis.core.commands import (
 )
 from argyll_redis.core.model import StepId, Token
 from argyll_redis.errors import FlowConflict, StoreUnavailable
+from argyll_redis.handle import FlowHandle
 from argyll_redis.runtime.node import Node
 from argyll_redis.steps.job import Job
 from argyll_redis.testing.observer import Observer
 from argyll_redis.testing.scenario import FlowSpec, makes_list
 from argyll_redis.testing.stage import Acked, Stage
 from argyll_redis.testing.virtual import MS, Process
+
+if TYPE_CHECKING:
+    from argyll_redis.app import Argyll
+
+T = TypeVar("T")
 
 AGAIN_MS = 50
 """How long somebody waits before asking again."""
@@ -79,6 +86,10 @@ class Outside:
                 self._at(flow.start_ms + random.randint(0, 20), self._start(flow))
             if flow.cancel_ms is not None:
                 self._at(max(flow.cancel_ms, flow.start_ms), self._cancel(flow.id))
+            if random.random() < 0.2:
+                self._at(random.randrange(scenario.faults_ms), self._wait_for(flow.id))
+            if random.random() < 0.1:
+                self._at(random.randrange(scenario.faults_ms), self._follow(flow.id))
         for _ in range(random.randint(0, 2)):
             self._at(random.randrange(scenario.faults_ms), self._meddle())
 
@@ -113,6 +124,11 @@ class Outside:
 
     async def _open(self, client: Client) -> None:
         await client.node.open()
+        scenario = self._stage.scenario
+        if scenario.registers:
+            await client.node.catalog.change(
+                f"start:{client.process.name}", lambda catalog: register(catalog, scenario.definitions)
+            )
 
     def _opened(self, client: Client, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is None:
@@ -131,23 +147,33 @@ class Outside:
                 return client
             await asyncio.sleep(AGAIN_MS / MS)
 
-    async def _ask(self, flow_id: str, command: Command) -> Answer | FlowConflict:
-        """Asks until there is an answer."""
+    async def _through(self, errand: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """Does something through a client, once more through another one when that one dies or has no
+        answer."""
         while True:
             client = await self._client()
-            if isinstance(command, Start):
-                command = replace(command, plan_hash=_hash_of(client, flow_id, command))
-            asked = client.process.spawn(client.node.committer.ask(flow_id, command))
+            asked = client.process.spawn(errand(client))
             await asyncio.wait([asked])
             if not asked.cancelled():
-                error = asked.exception()
-                if error is None:
+                try:
                     return asked.result()
-                if isinstance(error, FlowConflict):
-                    return error
-                if not isinstance(error, StoreUnavailable):
-                    raise error
+                except StoreUnavailable:
+                    pass
             await asyncio.sleep(AGAIN_MS / MS)
+
+    async def _ask(self, flow_id: str, command: Command) -> Answer | FlowConflict:
+        """Asks until there is an answer."""
+
+        async def ask(client: Client) -> Answer | FlowConflict:
+            asked = command
+            if isinstance(asked, Start):
+                asked = replace(asked, plan_hash=_hash_of(client, flow_id, asked))
+            try:
+                return await client.node.committer.ask(flow_id, asked)
+            except FlowConflict as error:
+                return error
+
+        return await self._through(ask)
 
     # --------------------------------------------------------------------- flows
 
@@ -172,13 +198,37 @@ class Outside:
             self._stage.object(f"start: {flow.id} was started with something else and nobody minded")
 
     async def _cancel(self, flow_id: str) -> None:
-        while flow_id not in self._stage.journal.started:
-            await asyncio.sleep(AGAIN_MS / MS)
+        await self._until_started(flow_id)
         answer = await self._ask(flow_id, Cancel("operator:outside"))
         assert isinstance(answer, Answer)
         self._stage.note("", f"{flow_id} is cancelled{'' if answer.counted else ', too late'}")
         if answer.counted:
             self._stage.journal.cancelled.add(flow_id)
+
+    async def _until_started(self, flow_id: str) -> None:
+        while flow_id not in self._stage.journal.started:  # noqa: ASYNC110 - time is virtual
+            await asyncio.sleep(AGAIN_MS / MS)
+
+    async def _wait_for(self, flow_id: str) -> None:
+        """Waits for a flow's outcome, as whoever started it does."""
+        await self._until_started(flow_id)
+        told = await self._through(lambda client: _handle(client, flow_id).outcome())
+        self._stage.note("", f"{flow_id} is known to be {told['status']}")
+        self._observer.look()
+        if told["status"] != self._observer.flows[flow_id].status:
+            self._stage.object(f"outcome: {flow_id} was said to be {told['status']}")
+
+    async def _follow(self, flow_id: str) -> None:
+        """Follows a flow's events until the last one."""
+        await self._until_started(flow_id)
+
+        async def follow(client: Client) -> list[str]:
+            return [str(event["id"]) async for event in _handle(client, flow_id).events()]
+
+        ids = await self._through(follow)
+        self._observer.look()
+        if ids != [f"{event.version}-0" for event in self._observer.events[flow_id]]:
+            self._stage.object(f"I-26: who followed {flow_id} saw {ids}")
 
     # ---------------------------------------------------------------- completions
 
@@ -189,10 +239,9 @@ class Outside:
         if job.step.work.timeout_ms and draw.random() < 0.2:
             return
         for _ in range(2 if draw.random() < 0.3 else 1):
-            delay_ms = draw.random() ** 2 * 3 * lease_ms
-            self._at(delay_ms, self._complete(job, self._draw_outcome(job)))
+            self._at(draw.random() ** 2 * 3 * lease_ms, self._complete(job, self._draw_outcome(job)))
         if draw.random() < 0.05:
-            self._at(delay_ms, self._forge(job))
+            self._at(draw.random() * lease_ms, self._forge(job))
 
     def _draw_outcome(self, job: Job) -> Outcome:
         draw = self._stage.random
@@ -246,6 +295,20 @@ class Outside:
         answer = await self._ask(flow.id, report)
         assert isinstance(answer, Answer)
         self._take_answer(flow.id, report, answer)
+
+
+class _App:
+    """What a handle asks of the app that it belongs to."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def node(self) -> Node:
+        return self._node
+
+
+def _handle(client: Client, flow_id: str) -> FlowHandle:
+    return FlowHandle(cast("Argyll", _App(client.node)), flow_id)
 
 
 def _hash_of(client: Client, flow_id: str, start: Start) -> str:

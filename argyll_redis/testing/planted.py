@@ -31,7 +31,7 @@ from argyll_redis.store.protocol import (
     Store,
     Turn,
 )
-from argyll_redis.testing.faults import FaultyStore
+from argyll_redis.testing.faults import Before, FaultyStore
 from argyll_redis.testing.stage import Bug
 
 BUGS: dict[str, Bug] = {}
@@ -42,18 +42,7 @@ def _plant(name: str, what: str, **how: Any) -> None:
     BUGS[name] = Bug(name, what, **how)
 
 
-class _Before:
-    """Stands before a store; what it does not do itself that one does."""
-
-    def __init__(self, store: FaultyStore) -> None:
-        self._store = store
-        self._server = cast(MemoryStore, store.inner).server
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-
-def _before(kind: type[_Before]) -> Callable[[FaultyStore], Store]:
+def _before(kind: type[Before]) -> Callable[[FaultyStore], Store]:
     return lambda store: cast(Store, kind(store))
 
 
@@ -64,41 +53,47 @@ def _at_server(kind: type[MemoryStore]) -> Callable[[MemoryServer], Store]:
 # ------------------------------------------------------------- M1, M3: two calls
 
 
-class _DispatchesAfterCommit(_Before):
+def _server_of(store: FaultyStore) -> MemoryServer:
+    return cast(MemoryStore, store.inner).server
+
+
+class _DispatchesAfterCommit(Before):
     async def commit(self, turns: Sequence[Turn], fetch: Fetch | None = None) -> CommitReply:
         bare = [replace(turn, ops=[op for op in turn.ops if type(op) is not Dispatch]) for turn in turns]
-        reply = await self._store.commit(bare, fetch)
+        reply = await self.store.commit(bare, fetch)
         for turn, answer in zip(turns, reply.turns, strict=True):
             added = [op for op in turn.ops if type(op) is Dispatch]
             if added and isinstance(answer, Committed):
-                await self._store.call("dispatch", self._add, turn.partition, added)
+                await self.store.call("dispatch", self._add, turn.partition, added)
         return reply
 
     async def _add(self, partition: int, added: Sequence[Dispatch]) -> None:
+        server = _server_of(self.store)
         for op in added:
-            home = self._server.namespace.partitions[partition]
-            home.add_entry(op.stream, op.payload, self._server.now_ms())
+            server.namespace.partitions[partition].add_entry(op.stream, op.payload, server.now_ms())
 
 
-class _PopsThenEnqueues(_Before):
+class _PopsThenEnqueues(Before):
     async def keep(self, keep: Keep) -> KeepReply:
-        reply = await self._store.keep(replace(keep, due_limit=0))
-        popped = await self._store.call("pop", self._pop)
+        reply = await self.store.keep(replace(keep, due_limit=0))
+        popped = await self.store.call("pop", self._pop)
         if popped:
-            await self._store.call("enqueue", self._enqueue, popped)
+            await self.store.call("enqueue", self._enqueue, popped)
         return reply
 
     async def _pop(self) -> list[tuple[int, str]]:
+        server = _server_of(self.store)
         return [
             (partition.number, member)
-            for partition in self._server.namespace.partitions
-            for member in partition.due.pop_through(self._server.now_ms(), 100)
+            for partition in server.namespace.partitions
+            for member in partition.due.pop_through(server.now_ms(), 100)
         ]
 
     async def _enqueue(self, popped: Sequence[tuple[int, str]]) -> None:
+        server = _server_of(self.store)
         for number, member in popped:
             stream, _, payload = member.partition(" ")
-            self._server.namespace.partitions[number].add_entry(stream, payload, self._server.now_ms())
+            server.namespace.partitions[number].add_entry(stream, payload, server.now_ms())
 
 
 _plant("M1", "dispatch comes after the commit, in a call of its own", wrap=_before(_DispatchesAfterCommit))
@@ -159,8 +154,8 @@ class _StaleAttemptsAcknowledge(MemoryStore):
 
 def _entries(stream: DispatchStream) -> list[tuple[str, str, bool]]:
     """Id and payload of every entry of a stream, and whether it is pending."""
-    pending = [(entry, each.payload, True) for entry, each in stream._pending.items()]  # noqa: SLF001
-    return pending + [(entry, payload, False) for entry, payload in stream._waiting.items()]  # noqa: SLF001
+    pending = [(entry, each.payload, True) for entry, each in stream._pending.items()]
+    return pending + [(entry, payload, False) for entry, payload in stream._waiting.items()]
 
 
 _plant("M2", "an entry is acknowledged when it is read", connect=_at_server(_AcknowledgesOnRead))
@@ -180,12 +175,12 @@ Refusal = Callable[[CoreTurn, WorkItem, Outcome, Report], str | None]
 @contextmanager
 def _refusing_by(make: Callable[[Refusal], Refusal]) -> Iterator[None]:
     """Replaces the rule by which an outcome does not count."""
-    original: Refusal = decide._refusal  # noqa: SLF001 - a planted bug replaces what is nobody else's
-    decide._refusal = make(original)  # noqa: SLF001
+    original: Refusal = decide._refusal  # a planted bug replaces what is nobody else's
+    decide._refusal = make(original)
     try:
         yield
     finally:
-        decide._refusal = original  # noqa: SLF001
+        decide._refusal = original
 
 
 def _without_state(original: Refusal) -> Refusal:

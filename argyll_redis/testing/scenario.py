@@ -27,6 +27,8 @@ PREDICATES = (
 POLICIES = ("fail_fast", "finish", "tolerate")
 BACKOFFS = ("fixed", "linear", "exponential")
 QUEUES = ("default", "slow")
+NEW_EVENTS = ("work_ignored", "work_skipped", "work_accepted", "step_skipped", "work_retry_scheduled")
+"""Types of events that an engine of an older version may not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class EngineSpec:
     grace_ms: int
     lacks: frozenset[str]
     """Steps whose function it does not have."""
+    unknown: str | None
+    """A type of event that it does not know, as one of an older version."""
     drain_ms: int | None
     """When it is asked to stop; another one takes its place."""
 
@@ -87,6 +91,10 @@ class Scenario:
     """For how long faults strike."""
     rates: Rates
     habits: Habits
+    definitions: tuple[dict[str, JSON], ...]
+    """Of the steps, as they are registered."""
+    registers: bool
+    """Whether clients register the steps themselves, each when it starts."""
     flows: tuple[FlowSpec, ...]
     engines: tuple[EngineSpec, ...]
     clients: int
@@ -107,20 +115,27 @@ def draw_scenario(seed: int) -> Scenario:
     """Draws what a seed stands for."""
     draw = Random(f"scenario {seed}")
     lease_ms = draw.randint(*LEASES_MS)
-    faults_ms = draw.randint(3, 7) * lease_ms
+    faults_ms = draw.randint(4, 8) * lease_ms
     is_calm = draw.random() < 0.1
-    catalog = _draw_catalog(draw, lease_ms)
+    is_big = draw.random() < 0.015
+    loses = not is_calm and draw.random() < 0.2
+    definitions = _draw_definitions(draw, lease_ms, is_big=is_big)
+    events = register(Catalog(), definitions)
+    catalog = apply_all(Catalog(), [(event, 0) for event in events])
+    flows = 1 if is_big else draw.randint(1, 5)
     return Scenario(
         lease_ms=lease_ms,
         faults_ms=faults_ms,
         rates=Rates() if is_calm else _draw_rates(draw),
-        habits=_draw_habits(draw, is_calm=is_calm),
-        flows=tuple(_draw_flow(draw, catalog, number, faults_ms) for number in range(draw.randint(1, 4))),
-        engines=_draw_engines(draw, catalog, lease_ms, faults_ms),
+        habits=_draw_habits(draw, is_calm=is_calm, is_big=is_big),
+        definitions=tuple(definitions),
+        registers=draw.random() < 0.2,
+        flows=tuple(_draw_flow(draw, catalog, number, faults_ms, is_big) for number in range(flows)),
+        engines=_draw_engines(draw, catalog, lease_ms, faults_ms, loses=loses),
         clients=draw.randint(1, 2),
         duplicates=0 if is_calm or draw.random() < 0.6 else draw.randint(1, 4),
-        delays=0 if is_calm or draw.random() < 0.85 else draw.randint(1, 3),
-        wipes=0 if is_calm or draw.random() < 0.95 else 1,
+        delays=draw.randint(0, 3) if loses else 0,
+        wipes=1 if loses and draw.random() < 0.3 else 0,
     )
 
 
@@ -140,14 +155,14 @@ def _draw_rates(draw: Random) -> Rates:
     return Rates({fault: rate * draw.choice((0.0, 0.7, 1.0, 2.0)) for fault, rate in base.items()})
 
 
-def _draw_habits(draw: Random, *, is_calm: bool) -> Habits:
+def _draw_habits(draw: Random, *, is_calm: bool, is_big: bool) -> Habits:
     return Habits(
-        quick=draw.choice((0.2, 0.6, 0.9)),
+        quick=0.98 if is_big else draw.choice((0.2, 0.6, 0.9)),
         fails=draw.choice((0.0, 0.1, 0.25)),
         breaks=draw.choice((0.0, 0.02, 0.08)),
         accepts=draw.choice((0.3, 0.7)),
         crashes=0.0 if is_calm else draw.choice((0.0, 0.02, 0.05)),
-        pauses=0.0 if is_calm else draw.choice((0.0, 0.02, 0.05)),
+        pauses=0.0 if is_calm else draw.choice((0.0, 0.03, 0.08)),
     )
 
 
@@ -162,7 +177,7 @@ class _Given:
     is_list: bool
 
 
-def _draw_catalog(draw: Random, lease_ms: int) -> Catalog:
+def _draw_definitions(draw: Random, lease_ms: int, *, is_big: bool) -> list[dict[str, Any]]:
     given = [_Given("a", is_list=False), _Given("l", is_list=True)]
     definitions: list[dict[str, Any]] = []
     for number in range(draw.randint(2, 6)):
@@ -177,9 +192,19 @@ def _draw_catalog(draw: Random, lease_ms: int) -> Catalog:
             inputs[0] = given[-1]  # rather a chain than a heap
         definition, is_list = _draw_step(draw, id, inputs, output, lease_ms)
         definitions.append(definition)
+        if is_big:
+            _make_big(draw, definition, is_first=not number)
+            is_list = is_list or not number
         if output.name == f"o{number}":
             given = [*given, _Given(output.name, is_list)]
-    return apply_all(Catalog(), [(event, 0) for event in register(Catalog(), definitions)])
+    return definitions
+
+
+def _make_big(draw: Random, definition: dict[str, Any], *, is_first: bool) -> None:
+    """Lets a step start more work items than one turn may."""
+    definition["work_config"]["parallelism"] = draw.randint(90, 130)
+    if is_first:
+        definition["attributes"] |= {"l": {"role": "required", "required": {"for_each": True}}}
 
 
 def _draw_step(
@@ -191,7 +216,7 @@ def _draw_step(
     for place, each in enumerate(inputs):
         role = "required" if place == 0 or draw.random() < 0.7 else "optional"
         spec: dict[str, Any] = {}
-        if each.is_list and draw.random() < 0.6:
+        if each.is_list and draw.random() < (0.1 if has_items else 0.6):
             spec["for_each"] = has_items = True
         attributes[each.name] = {"role": role, role: spec}
     gives_list = draw.random() < 0.3
@@ -235,12 +260,12 @@ def makes_list(step: Step) -> bool:
 # ------------------------------------------------------------- flows, engines
 
 
-def _draw_flow(draw: Random, catalog: Catalog, number: int, faults_ms: int) -> FlowSpec:
+def _draw_flow(draw: Random, catalog: Catalog, number: int, faults_ms: int, is_big: bool) -> FlowSpec:
     ids = sorted(catalog.steps)
     goals = list(dict.fromkeys([ids[-1], *draw.sample(ids, draw.randint(0, 1))]))
     init: dict[str, list[JSON]] = {
         "a": [draw.randint(0, 9)],
-        "l": [[draw.randint(0, 9) for _ in range(draw.randint(0, 5))]],
+        "l": [[draw.randint(0, 9) for _ in range(draw.randint(100, 150) if is_big else draw.randint(0, 4))]],
     }
     is_timed = draw.random() < 0.15
     return FlowSpec(
@@ -258,7 +283,7 @@ def _draw_flow(draw: Random, catalog: Catalog, number: int, faults_ms: int) -> F
 
 
 def _draw_engines(
-    draw: Random, catalog: Catalog, lease_ms: int, faults_ms: int
+    draw: Random, catalog: Catalog, lease_ms: int, faults_ms: int, *, loses: bool
 ) -> tuple[EngineSpec, ...]:
     engines: list[EngineSpec] = []
     for number in range(draw.randint(2, 3)):
@@ -272,7 +297,8 @@ def _draw_engines(
                 lease_ms=lease_ms if draw.random() < 0.8 else round(1.5 * lease_ms),
                 grace_ms=round(draw.choice((0.2, 3.0, 3.0)) * lease_ms),
                 lacks=frozenset(lacks),
-                drain_ms=round(draw.random() * faults_ms) if draw.random() < 0.2 else None,
+                unknown=draw.choice(NEW_EVENTS) if number and not loses and draw.random() < 0.06 else None,
+                drain_ms=round(draw.random() * faults_ms) if draw.random() < 0.35 else None,
             )
         )
     return tuple(engines)

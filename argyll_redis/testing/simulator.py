@@ -110,6 +110,7 @@ class _Run:
         self._observer = Observer(self.stage.server)
         self._outside = Outside(self.stage, self._observer)
         self._crew = Crew(self.stage, self._outside)
+        self._lacks: set[str] = set()
 
     async def run(self) -> None:
         stage = self.stage
@@ -130,7 +131,9 @@ class _Run:
         await asyncio.sleep(LOOK_MS / MS)
         if not self.stage.scenario.loses_entries:
             for lack in self._observer.lacking():
-                self.stage.object(f"I-20: nothing stands for {lack}")
+                if lack not in self._lacks:
+                    self._lacks.add(lack)
+                    self.stage.object(f"I-20: nothing stands for {lack}")
 
     async def _until_quiet(self, deadline_ms: int) -> bool:
         """Waits until nothing is left to do; False when that takes too long."""
@@ -166,7 +169,8 @@ class _Run:
         """Judges the processes while they live."""
         self._observer.look()
         for running in self._crew.running.values():
-            self._take(verdict.judge_node(running.process.name, running.node, self._observer))
+            name, unknown = running.process.name, running.spec.unknown
+            self._take(verdict.judge_node(name, running.node, self._observer, unknown))
         for client in self._outside.clients.values():
             self._take(verdict.judge_node(client.process.name, client.node, self._observer))
 
@@ -184,6 +188,7 @@ class _Run:
         stage = self.stage
         self._take(verdict.judge_logs(stage, self._observer))
         self._take(verdict.judge_server(stage, self._observer))
+        self._take(verdict.judge_catalog(stage))
         if self._crew.restored and not stage.scenario.loses_entries:
             stage.object(f"I-20: the sweep had to restore {self._crew.restored} entries")
         self._take(f"unhandled: {each}" for each in stage.loop.complaints)

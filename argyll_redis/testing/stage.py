@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from argyll_redis.core.model import JSON, Plan
 from argyll_redis.runtime.node import Node
@@ -14,7 +14,7 @@ from argyll_redis.scripting import Evaluator
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.memory_server import MemoryServer
 from argyll_redis.store.protocol import Store
-from argyll_redis.testing.faults import FaultyStore, Network
+from argyll_redis.testing.faults import FaultyStore, Network, OldVersion
 from argyll_redis.testing.scenario import Scenario
 from argyll_redis.testing.virtual import Process, VirtualLoop
 
@@ -30,7 +30,7 @@ def _connect(server: MemoryServer) -> MemoryStore:
 
 
 def _as_it_is(store: FaultyStore) -> Store:
-    return store
+    return cast(Store, store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,12 @@ class Stage:
         self.is_calm = self.network.is_calm = True
         self.note("", "calm")
 
-    def node(self, process: Process) -> Node:
+    def node(self, process: Process, unknown: str | None = None) -> Node:
         """Wires the parts of a process; its own clock began at some time of its own."""
         store = FaultyStore(self._bug.connect(self.server), process, self.network)
         began_ms = self.random.randrange(10**6)
         return Node(
-            self._bug.wrap(store),
+            cast(Store, OldVersion(store, unknown)) if unknown else self._bug.wrap(store),
             process.name,
             monotonic=lambda: began_ms + self.loop.now_ms(),
             spread=lambda limit_ms: self._spread.random() * limit_ms,

@@ -12,8 +12,10 @@ from argyll_redis.core import events as e
 from argyll_redis.core.audit import audit_calls, audit_log
 from argyll_redis.core.decide import CANCELLED, evolve
 from argyll_redis.core.events import Recorded
+from argyll_redis.core.model import Token
 from argyll_redis.core.state import Flow
 from argyll_redis.runtime.node import Node
+from argyll_redis.store.codec import decode
 from argyll_redis.store.memory_partition import Partition
 from argyll_redis.store.protocol import CONTROL, work_stream
 from argyll_redis.testing.observer import Observer
@@ -58,22 +60,25 @@ def _judge_calls(flow_id: str, events: Sequence[Recorded], journal: Journal) -> 
     pairs = [(call.token, call.attempt) for call in once]
     for found in audit_calls(flow_id, events, [*pairs, *again]):
         yield f"{found.invariant}: {flow_id} at {found.version}: {found.message}"
-    released = {
-        (recorded.event.token, recorded.event.attempt): recorded.at
-        for recorded in events
-        if isinstance(recorded.event, e.WorkStarted)
-    }
+    released = {(str(event.token), event.attempt): recorded.at for recorded, event in _releases(events)}
     for call in calls:
-        at = released.get((call.token, call.attempt))  # type: ignore[call-overload]
+        at = released.get((call.token, call.attempt))
         if at is not None and call.at_ms < at:
             yield f"I-22: {flow_id}: attempt {call.attempt} of {call.token} was called before its release"
+
+
+def _releases(events: Sequence[Recorded]) -> Iterator[tuple[Recorded, e.WorkStarted]]:
+    """Each release of an attempt."""
+    for recorded in events:
+        if isinstance(recorded.event, e.WorkStarted):
+            yield recorded, recorded.event
 
 
 def _judge_acked(observer: Observer, journal: Journal) -> Iterator[str]:
     """What was answered to somebody outside is in the log."""
     for acked in journal.acked:
         flow = observer.flows[acked.flow]
-        found = flow.find(acked.token)  # type: ignore[arg-type]
+        found = flow.find(Token(acked.token))
         item = flow.item(*found) if found else None
         if item is None or item.outputs is None or dict(item.outputs) != acked.outputs:
             yield f"I-21: {acked.flow}: the success of {acked.token} was answered and is not in the log"
@@ -85,8 +90,8 @@ def _judge_acked(observer: Observer, journal: Journal) -> Iterator[str]:
 def _judge_undisturbed(observer: Observer) -> Iterator[str]:
     """Where nothing went wrong, no attempt was lost."""
     for flow_id, events in observer.events.items():
-        for recorded in events:
-            if isinstance(recorded.event, e.WorkStarted) and recorded.event.reason == "lost":
+        for recorded, event in _releases(events):
+            if event.reason == "lost":
                 yield f"I-23: {flow_id} at {recorded.version}: an attempt was lost, and nothing went wrong"
 
 
@@ -136,15 +141,25 @@ def _shown(index: Mapping[str, set[str]]) -> dict[str, list[str]]:
     return {name: sorted(ids) for name, ids in sorted(index.items())}
 
 
+def judge_catalog(stage: Stage) -> Iterator[str]:
+    """Whoever registers, and however often: each step is in the catalog's log once."""
+    found = sorted(decode(event.data)["step"] for event in stage.server.namespace.catalog.events)
+    ought = sorted(str(each["id"]) for each in stage.scenario.definitions)
+    if found and found != ought:
+        yield f"catalog: it registers {found}"
+
+
 # ------------------------------------------------------------------------ nodes
 
 
-def judge_node(name: str, node: Node, observer: Observer) -> Iterator[str]:
-    """A process that lives has given up nothing, and knows each flow as its log tells it."""
+def judge_node(name: str, node: Node, observer: Observer, unknown: str | None = None) -> Iterator[str]:
+    """A process that lives has given up nothing but flows with an event that it does not know, and
+    knows every other flow as its log tells it."""
     if node.committer.fatal is not None:
         yield f"committer: {name} gave up: {node.committer.fatal}"
     for flow_id, reason in node.committer.quarantined.items():
-        yield f"quarantine: {name} leaves {flow_id} alone: {reason}"
+        if unknown is None or f'"new_{unknown}"' not in str(reason):
+            yield f"quarantine: {name} leaves {flow_id} alone: {reason}"
     for flow_id, known in observer.flows.items():
         cached = node.committer.cache.get(flow_id)
         if cached is None:

@@ -180,7 +180,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self._paused:
             process = _process_of(handle)
             if process is not None and process.is_paused:
-                process._held.append(handle)  # noqa: SLF001 - the two are one mechanism
+                process._held.append(handle)  # the two are one mechanism
                 return
         self._queue.append(handle)
 
@@ -204,7 +204,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 break  # what was left belongs to a process that was paused in this round
             handle = self._queue.popleft()
             if not handle.cancelled():
-                handle._run()  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio's own loop does
+                handle._run()  # type: ignore[attr-defined] - as asyncio's own loop does
 
     def _skip(self) -> None:
         """Lets the clock jump to the next timer."""
@@ -238,7 +238,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def _process_of(handle: asyncio.Handle) -> Process | None:
-    return handle._context.get(_PROCESS)  # type: ignore[attr-defined]  # noqa: SLF001
+    return handle._context.get(_PROCESS)  # type: ignore[attr-defined]
 
 
 def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -23,6 +23,13 @@ local function stream_of(member)
   if stream and is_stream(stream) then return stream, payload end
 end
 
+-- A field of a head that a caller may set: not what the head holds of itself.
+local OWN_FIELDS = {version = true, tx = true, at = true, started_at = true, sealed = true}
+
+local function is_field(name)
+  return name ~= '' and not OWN_FIELDS[name]
+end
+
 -- The name of an index of flows.
 local function is_index(name)
   return name == 'open' or name == 'children' or string.find(name, '^done:.') ~= nil

@@ -18,11 +18,11 @@ class Running:
     def __init__(self, app: Argyll, **options: Any) -> None:
         self._stop = asyncio.Event()
         self._ready: asyncio.Future[Engine] = asyncio.get_running_loop().create_future()
-        self.task = asyncio.create_task(
-            app.run(
-                until=self._stop.wait, on_ready=lambda engine, _: self._ready.set_result(engine), **options
-            )
-        )
+        run = app.run(until=self._stop.wait, on_ready=self._began, **options)
+        self.task = asyncio.create_task(run)
+
+    def _began(self, engine: Engine, *_: object) -> None:
+        self._ready.set_result(engine)
 
     async def engine(self) -> Engine:
         """The engine, once it is ready; what `run` raises when it never is."""
@@ -76,6 +76,12 @@ class Apps:
         for end in ends:
             if isinstance(end, Exception):
                 raise end
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    """Waits for a fact that nobody tells of."""
+    while not fact():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
 
 
 async def event(flow: FlowHandle, type: str, **data: JSON) -> dict[str, JSON]:

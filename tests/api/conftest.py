@@ -8,6 +8,30 @@ import pytest
 from api_apps import Apps
 from servers import StoreFactory
 
+from argyll_redis.runtime import engine, follower, keeper
+from argyll_redis.store.memory import MemoryStore
+from argyll_redis.store.memory_server import MemoryServer
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes engines look around more often than once a second, and blocked reads short: fakeredis
+    swallows some cancellations, and the read goes on."""
+    monkeypatch.setattr(engine, "BLOCK_MS", 200)
+    monkeypatch.setattr(follower, "BLOCK_MS", 200)
+    monkeypatch.setattr(keeper, "KEEP_MS", 100)
+
+
+@pytest.fixture
+async def memory() -> AsyncIterator[Apps]:
+    """Makes apps in memory only, for what does not depend on the store."""
+    server = MemoryServer()
+    made = Apps(lambda: MemoryStore(server=server))
+    try:
+        yield made
+    finally:
+        await made.close()
+
 
 @pytest.fixture
 async def apps(store_factory: StoreFactory) -> AsyncIterator[Apps]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from api_apps import deep
+from api_apps import Apps, deep
 
 from argyll_redis import Argyll, ArgyllError, InvalidInput, NoGoals, UnknownGoal, Values
 from argyll_redis.core import limits
-from argyll_redis.store.memory import MemoryStore
-from argyll_redis.store.memory_server import MemoryServer
 
 pytestmark = pytest.mark.anyio
 
@@ -19,9 +16,8 @@ INIT = {"a": 1, "order": {"no": 17}}
 
 
 @pytest.fixture
-async def app() -> AsyncIterator[Argyll]:
-    server = MemoryServer()
-    app = Argyll(make_store=lambda: MemoryStore(server=server))
+def app(memory: Apps) -> Argyll:
+    app = memory()
 
     @app.step(outputs="b")
     async def first(a: int) -> int:
@@ -31,8 +27,7 @@ async def app() -> AsyncIterator[Argyll]:
     async def second(b: int, order: dict[str, Any]) -> int:
         return b
 
-    async with app:
-        yield app
+    return app
 
 
 async def refused(app: Argyll, **given: Any) -> ArgyllError:

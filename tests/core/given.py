@@ -286,9 +286,9 @@ class World:
         until = self.now_ms + ms
         while self.due and (first := min(self.due.values())) <= until:
             self.now_ms = max(self.now_ms, first)
-            for member in [member for member, at in sorted(self.due.items()) if at <= self.now_ms]:
-                self.due.pop(member)
-                happened += self.say(command_of(member.partition(" ")[2]))
+            member = min(member for member, at in self.due.items() if at == first)
+            del self.due[member]
+            happened += self.say(command_of(member.partition(" ")[2]))
         self.now_ms = until
         return happened
 
@@ -354,6 +354,12 @@ def gate_open(step: Step, attribute: Attribute, values: Sequence[JSON]) -> bool:
     if attribute.collect is Collect.NONE:
         return not any(passed)
     return all(passed) if attribute.collect is Collect.ALL else any(passed)
+
+
+def entry_of(payload: str) -> tuple[Token, int, int]:
+    """What an entry of released work names: token, attempt, and the version that released it."""
+    _, token, attempt, version = payload.split(" ")
+    return Token(token), int(attempt), int(version)
 
 
 def command_of(payload: str) -> Command:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from given import ENGINE, OPERATOR, TIMER, WEBHOOK, World, each, gate, named, plan_for, script, step
+from given import ENGINE, OPERATOR, TIMER, WEBHOOK, World, each, entry_of, gate, named, plan_for, script, step
 
 from argyll_redis.core.commands import (
     Abandon,
@@ -32,12 +32,13 @@ from argyll_redis.core.state import WorkItem, WorkStatus
 
 ATTRIBUTES = 8
 """Attribute `a0` comes from outside, the others from steps or from outside."""
-STEPS = 7
+STEPS = 10
 TURNS = 60
 """Turns of random fate, before what is left is delivered."""
 MAX_TURNS = 2_000
 """Turns within which every flow has to end."""
-PREDICATES = (None, None, None, None, "True", "False", "fail()", "odd(names)")
+MATCHES = ("True", "True", "value", "value", "value", "odd({'': value})", "fail()")
+PREDICATES = (None,) * 30 + ("True", "False", "fail()", "odd(names)", "odd(names)")
 
 Visit = Callable[[World, Sequence[Command]], None]
 """Called before each turn with the commands that it will decide."""
@@ -45,58 +46,79 @@ Visit = Callable[[World, Sequence[Command]], None]
 # ----------------------------------------------------------------------- catalogs
 
 
-def random_world(rng: Random, *, rename: Callable[[str], str] = lambda id: id) -> World:
-    """Starts a random flow; its steps are named `s0`, `s1`, ..., or what `rename` makes of that."""
-    has_gates = rng.random() < 0.5
-    steps = [_step(rng, f"s{i}", has_gates) for i in range(rng.randint(1, STEPS))]
-    goals = rng.sample([each["id"] for each in steps], rng.randint(1, min(3, len(steps))))
-    init = {"a0": [_value(rng) for _ in range(rng.choice((1, 1, 2)))]}
-    for i in range(1, ATTRIBUTES):
-        if rng.random() < 0.15:
-            init[f"a{i}"] = [_value(rng)]
-    missing = plan_for(steps, " ".join(goals), init).required
-    while missing:
-        init.update({name: [_value(rng)] for name in missing})
-        missing = plan_for(steps, " ".join(goals), init).required
-    timeout_ms = rng.choice((0, 0, 0, 400))
+def random_world(
+    rng: Random, *, rename: Callable[[str], str] = lambda id: id, is_spread: bool = True
+) -> World:
+    """Starts a random flow; its steps are named `s0`, `s1`, ..., or what `rename` makes of that. Delays
+    are spread (which hangs on tokens, and so on names) or not."""
+    request = _request(rng)
+    while request is None:
+        request = _request(rng)
+    steps, goals, init = request
     for each_step in steps:
         each_step["id"] = rename(each_step["id"])
+        each_step["work_config"]["jitter"] *= is_spread
     return World(
         *steps,
         goals=" ".join(rename(goal) for goal in goals),
         init=init,
         linger_ms=rng.choice((50, 500)),
-        timeout_ms=timeout_ms,
+        timeout_ms=rng.choice((0, 0, 0, 0, 400)),
     )
+
+
+def _request(rng: Random) -> tuple[list[dict[str, Any]], list[str], dict[str, list[JSON]]] | None:
+    """Steps, goals and initial values; None when no values are enough."""
+    has_gates = rng.random() < 0.5
+    steps = [_step(rng, f"s{i}", has_gates) for i in range(rng.randint(1, STEPS))]
+    last = [each["id"] for each in sorted(steps, key=lambda each: -max(_outputs(each)))]
+    goals = rng.sample(last[:4], rng.randint(1, min(3, len(steps))))
+    init = {"a0": [_value(rng) for _ in range(rng.choice((1, 1, 2)))]}
+    for i in range(1, ATTRIBUTES):
+        if rng.random() < 0.1:
+            init[f"a{i}"] = [_value(rng)]
+    for _ in range(ATTRIBUTES):
+        missing = plan_for(steps, " ".join(goals), init).required
+        if not missing:
+            return steps, goals, init
+        init.update({name: [_value(rng)] for name in missing})
+    return None
 
 
 def _step(rng: Random, id: str, has_gates: bool) -> dict[str, Any]:
     """A step whose inputs come before its outputs in the order of attributes, so that nothing goes round."""
     first = rng.randint(1, ATTRIBUTES - 1)
     outputs = sorted({first, rng.randint(first, ATTRIBUTES - 1)} if rng.random() < 0.4 else {first})
-    inputs = rng.sample(range(first), rng.randint(0, min(3, first)))
-    attributes = {f"a{i}": _input(rng, has_gates) for i in inputs}
+    inputs = rng.sample(range(first), rng.randint(min(1, first - 1), min(3, first)))
+    attributes = {f"a{i}": _input(rng, has_gates, rng.choice(("", "", f"inner{i}"))) for i in inputs}
     attributes.update({f"a{i}": named(role="output") for i in outputs})
-    source = rng.choice(PREDICATES)
+    splits = any(spec.get("required", {}).get("for_each") for spec in attributes.values())
+    source = rng.choice((*PREDICATES, *["odd(names)"] * 6) if splits else PREDICATES)
     more = {"predicate": script(source)} if source else {}
     return step(id, attributes=attributes, work_config=_work_config(rng), **more)
 
 
-def _input(rng: Random, has_gates: bool) -> dict[str, Any]:
+def _outputs(given: Mapping[str, Any]) -> list[int]:
+    return [int(name[1:]) for name, spec in given["attributes"].items() if spec["role"] == "output"]
+
+
+def _input(rng: Random, has_gates: bool, inner: str) -> dict[str, Any]:
     kind = rng.random()
-    if kind < 0.2:
-        return each(rng.choice(("", "inner")) if rng.random() < 0.1 else "")
-    if kind < 0.3:
+    if kind < 0.25:
+        return each(inner)
+    if kind < 0.33:
         return named(role="optional", collect=_collect(rng, has_gates), default=rng.choice(("1", "[1, 2]")))
     if kind < 0.45:
-        return named(role="optional", collect=_collect(rng, has_gates))
-    if has_gates and kind < 0.7:
-        return gate(rng.choice(("value", "type(value) is int", "fail()")), collect=_collect(rng, True))
-    return named(collect=_collect(rng, has_gates))
+        return named(inner, role="optional", collect=_collect(rng, has_gates))
+    if has_gates and kind < 0.65:
+        return gate(
+            rng.choice(("True", "value", "value", "odd({'': value})", "fail()")), collect=_collect(rng, True)
+        )
+    return named(inner, collect=_collect(rng, has_gates))
 
 
 def _collect(rng: Random, has_gates: bool) -> str:
-    return rng.choice(("first", "first", "last", "some", "all", "none")) if has_gates else "first"
+    return rng.choice((*["first"] * 6, "last", "some", "all", "none")) if has_gates else "first"
 
 
 def _work_config(rng: Random) -> dict[str, Any]:
@@ -115,7 +137,7 @@ def _work_config(rng: Random) -> dict[str, Any]:
 def _value(rng: Random) -> JSON:
     """Mostly arrays, so that `for_each` has something to do."""
     kind = rng.random()
-    return [rng.randint(0, 3) for _ in range(rng.randint(0, 4))] if kind < 0.7 else rng.choice((0, 1, "text"))
+    return [rng.randint(0, 3) for _ in range(rng.randint(0, 5))] if kind < 0.9 else rng.choice((0, 1, "text"))
 
 
 # -------------------------------------------------------------------------- fates
@@ -134,7 +156,7 @@ def _command(rng: Random, world: World) -> Command | None:
     kind = rng.random()
     if kind < 0.03:
         return Look(TIMER)
-    if kind < 0.04:
+    if kind < 0.033:
         return Cancel(OPERATOR)
     if kind < 0.30 and world.flow.tokens:
         return _from_outside(rng, world)
@@ -146,27 +168,27 @@ def _from_outside(rng: Random, world: World) -> Command:
     current one."""
     token = rng.choice(sorted(world.flow.tokens))
     attempt = rng.choice((None, None, None, 0, 1, 2, 9))
-    return Report(rng.choice((WEBHOOK, OPERATOR)), token, _outcome(rng, world, accepts=False), attempt)
+    return Report(rng.choice((WEBHOOK, OPERATOR)), token, _outcome(rng, accepts=False), attempt)
 
 
 def _from_an_engine(rng: Random, world: World) -> Command:
     payload = rng.choice(sorted(world.work))
     del world.work[payload]
-    _, token, attempt, version = payload.split(" ")
+    token, attempt, version = entry_of(payload)
     kind = rng.random()
     if kind < 0.15:
-        return Lose(ENGINE, token, int(attempt))
+        return Lose(ENGINE, token, attempt)
     if kind < 0.2:
         found = world.flow.find(token)
         assert found is not None
         if world.flow.is_over or world.run(found[0]).status != "active":
-            return Abandon(ENGINE, token, int(attempt))
-    return Report(ENGINE, token, _outcome(rng, world), int(attempt), int(version))
+            return Abandon(ENGINE, token, attempt)
+    return Report(ENGINE, token, _outcome(rng), attempt, version)
 
 
-def _outcome(rng: Random, world: World, *, accepts: bool = True) -> Outcome:
+def _outcome(rng: Random, *, accepts: bool = True) -> Outcome:
     kind = rng.random()
-    if kind < 0.55:
+    if kind < 0.6:
         return Succeeded({f"a{i}": _value(rng) for i in range(ATTRIBUTES) if rng.random() < 0.9})
     if kind < 0.7:
         return Broken("broken")
@@ -199,7 +221,8 @@ def deliver(rng: Random, world: World) -> None:
         if world.flow.is_deactivated:
             return
         if world.control:
-            world.say(Look(TIMER) if world.control.pop(0) else Look(TIMER))
+            world.control.pop(0)
+            world.say(Look(TIMER))
         elif world.work:
             world.say(_final(rng, world))
         elif items := list(waited_for(world)):
@@ -213,10 +236,10 @@ def deliver(rng: Random, world: World) -> None:
 def _final(rng: Random, world: World) -> Command:
     payload = min(world.work)
     del world.work[payload]
-    _, token, attempt, version = payload.split(" ")
+    token, attempt, version = entry_of(payload)
     outputs = {f"a{i}": _value(rng) for i in range(ATTRIBUTES)}
     outcome = Succeeded(outputs) if rng.random() < 0.8 else Broken("broken")
-    return Report(ENGINE, token, outcome, int(attempt), int(version))
+    return Report(ENGINE, token, outcome, attempt, version)
 
 
 def waited_for(world: World) -> Iterator[WorkItem]:
@@ -234,12 +257,12 @@ def retell(seed: int, rename: Callable[[str], str]) -> tuple[str, Mapping[str, b
     """Lives through a flow whose fate hangs on what its steps are, not on what they are called: gives
     its status, and which steps (by their first names) have started."""
     first_names = {rename(f"s{i}"): f"s{i}" for i in range(STEPS)}
-    world = random_world(Random(seed), rename=rename)
+    world = random_world(Random(seed), rename=rename, is_spread=False)
 
     def place(payload: str) -> tuple[str, int, int]:
-        _, token, attempt, _ = payload.split(" ")
+        token, attempt, _ = entry_of(payload)
         id, index = world.flow.tokens[token]
-        return first_names[id], index, int(attempt)
+        return first_names[id], index, attempt
 
     while not world.flow.is_deactivated:
         if not world.work:
@@ -247,9 +270,9 @@ def retell(seed: int, rename: Callable[[str], str]) -> tuple[str, Mapping[str, b
             continue
         payload = min(world.work, key=place)
         rng = Random(f"{seed} {place(payload)}")
-        _, token, attempt, version = payload.split(" ")
+        token, attempt, version = entry_of(payload)
         del world.work[payload]
-        outcome = _outcome(rng, world, accepts=False)
-        world.say(Report(ENGINE, token, outcome, int(attempt), int(version)))
+        outcome = _outcome(rng, accepts=False)
+        world.say(Report(ENGINE, token, outcome, attempt, version))
     started = {first_names[id]: run.started_version > 0 for id, run in world.flow.steps.items()}
     return world.flow.status, dict(sorted(started.items()))

@@ -18,6 +18,7 @@ from story import OUTSIDE, SEED, TIMER, WEBHOOK, WORK, Story, each, script
 
 from argyll_redis.core import events as e
 from argyll_redis.core.audit import INVARIANTS, MAX_VIOLATIONS, Violation, audit_calls, audit_log
+from argyll_redis.core.audit_shape import FIELDS
 from argyll_redis.core.commands import Abandon, Look, Report, Succeeded, Unfinished
 from argyll_redis.core.events import Event, Recorded
 from argyll_redis.core.model import AttributeUse, StepId, Token
@@ -318,6 +319,42 @@ def test_i03_an_event_that_nobody_can_read_is_found() -> None:
     story = shop()
 
     assert of("I-03", found(story, changed(story, 2, inputs=None)))[0][0] == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "said"),
+    [
+        (4, {"ran_ms": None}, "work_succeeded has a `ran_ms` of the wrong kind"),
+        (4, {"memo": False}, "work_succeeded has a `memo` of the wrong kind"),
+        (4, {"attempt": True}, "work_succeeded has a `attempt` of the wrong kind"),
+        (4, {"by": 7}, "work_succeeded has a `by` of the wrong kind"),
+        (1, {"labels": {"tenant": 1}}, "flow_started has a `labels` of the wrong kind"),
+        (1, {"init": {"order": 1}}, "flow_started has a `init` of the wrong kind"),
+    ],
+)
+def test_i03_a_field_of_the_wrong_kind_is_found(version: int, fields: dict[str, Any], said: str) -> None:
+    story = finished()
+
+    assert of("I-03", found(story, changed(story, version, **fields)))[0] == (version, said)
+
+
+@pytest.mark.parametrize("fields", [{"root_cause": {"step": "lookup"}}, {"unsatisfied": [1]}])
+def test_i03_a_failure_of_the_wrong_kind_is_found(fields: dict[str, Any]) -> None:
+    story = fallen()
+    version = story.version("step_failed", step="charge")
+    [name] = fields
+
+    assert of("I-03", found(story, changed(story, version, **fields)))[0] == (
+        version,
+        f"step_failed has a `{name}` of the wrong kind",
+    )
+
+
+def test_i03_every_field_of_every_event_has_a_kind() -> None:
+    names = {name for event in e.EVENTS.values() for name in event.fields}
+
+    assert names - FIELDS.keys() == {"plan_"}
+    assert FIELDS.keys() - names == set()
 
 
 def test_i03_what_cannot_be_applied_leaves_no_trace() -> None:
@@ -733,6 +770,15 @@ def test_i09_a_step_with_another_number_of_items_is_found() -> None:
     ]
 
 
+@pytest.mark.parametrize("items", [10_001, 10**30])
+def test_i09_more_items_than_a_step_may_have_are_found_and_not_made(items: int) -> None:
+    story = many(3)
+
+    assert of("I-09", found(story, changed(story, 2, items=items))) == [
+        (2, f"step `charge` is started with {items} work items, not one an element")
+    ]
+
+
 def test_i09_a_start_that_nobody_wants_is_found() -> None:
     early, late = step("early", "order", "customer"), step("late", "voucher", "customer")
     story = Story([early, late, CHARGE, step("slow", "customer_id", "voucher")], "charge", ORDER)
@@ -791,6 +837,18 @@ def test_i09_a_step_given_up_too_early_is_found(name: str, said: str) -> None:
     failed = e.StepFailed(ID("charge"), "gone", {"step": "charge", "error": "gone"}, unsatisfied=[name])
 
     assert of("I-09", found(story, forged(story, (failed, 1)))) == [(4, f"step `charge` {said}")]
+
+
+def test_i09_a_step_that_nobody_wants_and_that_is_not_skipped_is_found() -> None:
+    early, late = step("early", "order", "customer"), step("late", "voucher", "customer")
+    story = Story([early, late, CHARGE, step("slow", "customer_id", "voucher")], "charge", ORDER)
+    story.succeed("early", customer={})
+    version = story.version("step_skipped", step="late")
+
+    violations = of("I-09", found(story, without(story, version)))
+    assert [message for _, message in violations] == [
+        "nobody wants what step `late` provides, and it is not skipped"
+    ]
 
 
 # ------------------------------------------------------------------ I-10: step ends
@@ -856,6 +914,17 @@ def test_i10_a_step_that_stays_when_one_has_failed_is_found() -> None:
 
     assert of("I-10", found(story, forged(story, (failed, 3)))) == [
         (4, "a work item of step `charge` has failed, and the step has not")
+    ]
+
+
+def test_i10_a_step_that_cannot_get_its_input_and_has_not_failed_is_found() -> None:
+    story = Story([*SHOP, step("report", "order"), step("ship", "receipt")], "ship report", ORDER)
+    story.fail("lookup")
+    version = story.version("step_failed", step="lookup")
+    events = [each._replace(count=2) if each.tx == story.flow.last_tx else each for each in story.events]
+
+    assert of("I-10", found(story, events[:version], status="active")) == [
+        (version, "step `charge` can no longer get `customer`, and has not failed")
     ]
 
 
@@ -961,6 +1030,16 @@ def test_i12_a_flow_that_timed_out_without_a_timeout_is_found() -> None:
 
     assert of("I-12", found(story, events, status="failed")) == [
         (4, "the flow timed out, and it has no timeout")
+    ]
+
+
+def test_i12_a_flow_that_fails_for_another_root_cause_is_found() -> None:
+    story = fallen()
+    version = story.version("flow_failed")
+    events = changed(story, version, root_cause={"step": "charge", "error": "boom"})
+
+    assert of("I-12", found(story, events)) == [
+        (version, "the flow fails for another root cause than its goals")
     ]
 
 
@@ -1410,6 +1489,14 @@ def test_a_cause_that_is_missing_is_found(version: int) -> None:
 
     assert of("causes", found(story, changed(story, version, cause=0))) == [
         (version, f"{kind} has no cause, and did not come from outside")
+    ]
+
+
+def test_an_origin_that_does_not_exist_is_found() -> None:
+    story = finished()
+
+    assert of("causes", found(story, changed(story, 2, by="magic:wand"))) == [
+        (2, 'step_started is by "magic:wand", an origin that does not exist')
     ]
 
 

@@ -313,6 +313,21 @@ def test_a_provider_that_somebody_else_surely_wants_does_not_wait_for_the_gate()
     assert world.statuses()["other"] == "active"
 
 
+def test_a_start_that_leaves_only_a_gate_to_want_a_provider_holds_that_back() -> None:
+    """`first` may use the hint and starts without it; `second` wants it behind a gate only."""
+    second = step("second", "hint", "z", attributes={"v": gate("value > 5")})
+    world = World(
+        step("g", "x", "v"),
+        step("hints", "x", "hint"),
+        step("first", "x", "y", may="hint"),
+        second,
+        goals="first second",
+        x=1,
+    )
+    assert world.statuses() == {"first": "active", "g": "active", "hints": "pending", "second": "pending"}
+    assert "step_started hints" in world.succeed("g", v=6)
+
+
 def test_a_step_skipped_by_its_gate_fails_those_that_need_what_it_would_have_provided() -> None:
     middle = step("middle", "", "m", attributes={"v": gate("value > 5")})
     world = World(step("g", "x", "v"), middle, step("goal", "m", "z"), goals="goal", x=1)

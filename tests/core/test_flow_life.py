@@ -143,6 +143,21 @@ def test_an_item_that_fails_its_check_ends_the_flow_before_any_work_starts() -> 
         assert world.events("work_started") == []
 
 
+def test_no_step_starts_while_items_are_left_to_check() -> None:
+    """`next` could start as soon as all items of `good` are skipped, but one of `bad` fails the goal."""
+    for good, bad in (("a", "b"), ("b", "a")):
+        world = World(
+            step(good, "", "p", attributes={"xs": each()}, predicate=script("xs == [1]")),
+            step(bad, "", "q", attributes={"xs": each()}, predicate=script("xs[0]")),
+            step("next", "p", "r"),
+            step("other", "q", "s"),
+            step("goal", "r s", "z"),
+            goals="goal",
+            xs=[1],
+        )
+        assert world.run("next").started_version == 0
+
+
 # ---------------------------------------------------------------- optional inputs
 
 

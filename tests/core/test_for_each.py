@@ -149,6 +149,13 @@ def test_an_item_completed_from_outside_before_its_turn_is_passed_over() -> None
     assert world.succeed("a", 0, y=1) == ["work_succeeded a[0] #1", "work_started a[2] #1 first"]
 
 
+def test_items_that_failed_their_check_are_not_looked_at_again() -> None:
+    config = {"on_failure": "finish", "parallelism": 2}
+    picky = step("a", "", "y", attributes={"x": each()}, predicate=script("x + 1"), work_config=config)
+    world = World(picky, goals="a", x=["text"] * 50)
+    assert world.run("a").next_index == 50
+
+
 # ----------------------------------------------------------------------- outputs
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from given import OPERATOR, World, each, step
 
-from argyll_redis.core.commands import Abandon, Cancel, Look, TimeOut
+from argyll_redis.core.commands import Abandon, Cancel, Expire, Look, TimeOut
 from argyll_redis.core.state import FlowStatus, StepStatus
 
 
@@ -323,6 +323,11 @@ def test_an_accepted_attempt_without_a_timeout_waits_without_end() -> None:
     world = waiting()
     assert world.due == {}
     assert "timeout_ms" not in world.last("work_accepted").event.data()
+
+
+def test_a_due_entry_that_comes_too_early_does_not_expire_an_attempt() -> None:
+    world = waiting(timeout=1_000)
+    assert world.say(Expire("timer:e1", world.token("a"), 1)) == []
 
 
 def test_an_outcome_in_time_drops_the_timeout() -> None:

@@ -143,7 +143,7 @@ async def test_an_error_reply_that_no_row_knows_is_a_bug_of_ours() -> None:
 def test_every_treatment_is_somebodys() -> None:
     assert {answer.treatment for answer in ANSWERS.values()} == set(Treatment)
     inner = {code for code, answer in ANSWERS.items() if answer.error in (NoScript, NoGroup)}
-    assert inner == {"NOSCRIPT", "NOGROUP"}
+    assert inner == {"NOSCRIPT", "NOGROUP", "UNBLOCKED"}
 
 
 async def test_too_many_clients_is_a_server_that_cannot_be_reached() -> None:

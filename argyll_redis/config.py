@@ -1,0 +1,59 @@
+"""How an app plans and works: its settings, checked together when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from argyll_redis.core.limits import MAX_DURATION_MS, MAX_RETRIES
+from argyll_redis.core.model import Backoff, RetryDefaults
+from argyll_redis.errors import InvalidInput, Problem
+
+MIN_LEASE_MS = 100
+"""A shorter lease runs out between two renewals of a busy process."""
+MAX_LEASE_MS = 3_600_000
+"""A longer one leaves work of a dead engine alone for more than an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppConfig:
+    """How an app plans and works. Times are ms."""
+
+    retry: RetryDefaults = field(default_factory=RetryDefaults)
+    """What retry fields that steps leave out become in the plans made here."""
+    linger_ms: int = 3_600_000
+    """How long an outcome from outside is waited for after the flow's own."""
+    lease_ms: int = 10_000
+    grace_ms: int = 30_000
+    """How long a drain waits for running work."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that cannot work, all of them together, with `InvalidInput`."""
+        retry = self.retry
+        problems = [
+            Problem(name, f"{value!r} is out of range", f"use {least:,} to {most:,}")
+            for name, value, least, most in (
+                ("lease_ms", self.lease_ms, MIN_LEASE_MS, MAX_LEASE_MS),
+                ("linger_ms", self.linger_ms, 0, MAX_DURATION_MS),
+                ("grace_ms", self.grace_ms, 0, MAX_DURATION_MS),
+                ("max_retries", retry.max_retries, -1, MAX_RETRIES),
+                ("init_backoff_ms", retry.init_backoff_ms, 1, MAX_DURATION_MS),
+                ("max_backoff_ms", retry.max_backoff_ms, 1, MAX_DURATION_MS),
+            )
+            if not least <= value <= most
+        ]
+        if retry.init_backoff_ms > retry.max_backoff_ms:
+            what = f"is {retry.init_backoff_ms:,}, more than max_backoff_ms {retry.max_backoff_ms:,}"
+            problems.append(Problem("init_backoff_ms", what, "make it smaller, or max_backoff_ms larger"))
+        if problems:
+            raise InvalidInput(problems=problems)
+
+    def changed(self, settings: Mapping[str, Any]) -> AppConfig:
+        """A copy with other settings, those of `retry` by their own names. Raises `InvalidInput`."""
+        of_retry = {each.name for each in fields(RetryDefaults)}
+        retry = {name: value for name, value in settings.items() if name in of_retry}
+        own = {name: value for name, value in settings.items() if name not in of_retry}
+        if "backoff" in retry:
+            retry["backoff"] = Backoff(retry["backoff"])
+        return replace(self, retry=replace(self.retry, **retry), **own)

@@ -16,8 +16,10 @@ from argyll_redis.config import AppConfig
 from argyll_redis.connection import Connection, EngineRun
 from argyll_redis.core.model import JSON, OnFailure, Script, StepType
 from argyll_redis.declare import Declared, Retry, declare
+from argyll_redis.doctor import Doctor
 from argyll_redis.errors import InvalidInput, InvalidStep, Problem
 from argyll_redis.handle import FlowHandle
+from argyll_redis.moving import Moving
 from argyll_redis.outside import Outside
 from argyll_redis.reading import Reading
 from argyll_redis.runtime.clock import new_id
@@ -52,7 +54,7 @@ class StepOptions(TypedDict, total=False):
     labels: Mapping[str, str] | None
 
 
-class Argyll(CatalogApi, Outside, Reading):
+class Argyll(CatalogApi, Outside, Moving, Doctor, Reading):
     """A namespace, and the python steps that this process declares for it.
 
     `url` is one of `redis://`, `rediss://`, `unix://` and `memory://` (this process only). `register`
@@ -194,8 +196,12 @@ class Argyll(CatalogApi, Outside, Reading):
                 connection.node = await self._opened()
             return connection.node
 
+    def make_store(self) -> Store:
+        """Makes a store of the app's place, not yet open. Raises `InvalidInput`."""
+        return self._make_store() if self._make_store else open_store(self.url, self.namespace)
+
     async def _opened(self) -> Node:
-        store = self._make_store() if self._make_store else open_store(self.url, self.namespace)
+        store = self.make_store()
         # A name of its own: transactions are told apart by it, and another node counts from 1, too.
         node = Node(store, new_id())
         try:

@@ -13,11 +13,13 @@ from argyll_redis.core.catalog import (
     Catalog,
     CatalogEvent,
     Registered,
+    StepRegistered,
     StepUnregistered,
     StepUpdated,
     register,
     unregister,
 )
+from argyll_redis.core.explain_work import listed
 from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.parse import with_defaults
 from argyll_redis.core.reader import did_you_mean
@@ -58,6 +60,29 @@ class CatalogApi:
         def decide(catalog: Catalog) -> Sequence[CatalogEvent]:
             return register(catalog, definitions, update=update, compile_script=node.evaluator.compile)
 
+        return await self._change(node, definitions, decide)
+
+    async def update_steps(self, definitions: Sequence[JSON]) -> list[JSON]:
+        """Replaces the definitions of steps that are registered, as one transaction; gives the steps
+        with defaults filled in. Equal ones change nothing.
+
+        Raises `UnknownStep` when one of them is not registered, else what `register_steps` raises.
+        """
+        node = await self.node()
+
+        def decide(catalog: Catalog) -> Sequence[CatalogEvent]:
+            events = register(catalog, definitions, update=True, compile_script=node.evaluator.compile)
+            new = [each.registered.step.id for each in events if isinstance(each, StepRegistered)]
+            if new:
+                mend = did_you_mean(new[0], catalog.steps) or "register it first"
+                raise UnknownStep(f"no step {listed(new)} is registered ({mend})")
+            return events
+
+        return await self._change(node, definitions, decide)
+
+    async def _change(
+        self, node: Node, definitions: Sequence[JSON], decide: Callable[[Catalog], Sequence[CatalogEvent]]
+    ) -> list[JSON]:
         await node.catalog.change(self.by("operator"), decide)
         await _add_queues(node, definitions)
         return [self._shown(node.catalog.catalog, definition["id"]) for definition in definitions]

@@ -164,7 +164,7 @@ class FlowFailed(ArgyllError):
 # ------------------------------------------------------------ what a step says
 
 
-class NotCompleted(Exception):  # noqa: N818 - a word of the contract
+class NotCompleted(Exception):
     """The work is not completed; try it again."""
 
     def __init__(self, message: str = "not completed", *, after_ms: int | None = None) -> None:
@@ -173,7 +173,7 @@ class NotCompleted(Exception):  # noqa: N818 - a word of the contract
         super().__init__(message)
 
 
-class Failed(Exception):  # noqa: N818 - a word of the contract
+class Failed(Exception):
     """The work failed for good; do not try it again."""
 
 

@@ -12,7 +12,15 @@ from argyll_redis.core.collect import result_of
 from argyll_redis.core.model import JSON
 from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.state import Flow, FlowStatus
-from argyll_redis.errors import FlowFailed, HistoryLost, NamespaceEmptied, StoreUnavailable, UnknownFlow
+from argyll_redis.errors import (
+    FlowFailed,
+    FlowImported,
+    HistoryLost,
+    NamespaceEmptied,
+    StoreUnavailable,
+    UnknownFlow,
+)
+from argyll_redis.progress import progress
 from argyll_redis.runtime.clock import spread_ms
 from argyll_redis.runtime.follower import Following
 from argyll_redis.views import flow_state, show_events
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+WATCH_INTERVAL_MS = 100
+"""Between two looks at how far a flow is: more often, nobody sees."""
 ERROR_DELAY_MS = 1_000
 """Longest delay before somebody who waits looks again after a look that failed."""
 
@@ -103,13 +113,16 @@ class FlowHandle:
         [head] = await node.store.heads([self.id])
         if head is None:
             raise UnknownFlow(f'no flow "{self.id}" exists')
-        if head.fields.get("status") == FlowStatus.ACTIVE:
-            return None
-        return await node.load(self.id)
+        if head.fields.get("status") != FlowStatus.ACTIVE:
+            return await node.load(self.id)
+        if head.sealed:
+            raise FlowImported(f'flow "{self.id}" was imported while it was active: it comes to no outcome')
+        return None
 
     async def events(self, after: int = 0, *, follow: bool = True) -> AsyncGenerator[dict[str, JSON], None]:
         """Gives the events after a version, each `{id, type, at, cause, by, data}` in full, and goes
-        on as they come until the flow is deactivated; without `follow`, until the newest.
+        on as they come until the flow is deactivated; without `follow`, and for an imported flow, until
+        the newest.
 
         Raises `UnknownFlow`.
         """
@@ -123,11 +136,33 @@ class FlowHandle:
                 for shape in show_events(flow, page):
                     if flow.version >= after:
                         yield shape
-                if flow.is_deactivated or (not follow and not page):
+                if flow.is_deactivated or (not page and (not follow or flow.is_imported)):
                     return
                 if not page:
                     await following.wait()
                 page = await _patiently(following, partial(node.logs.events, self.id, flow.version))
+
+    async def watch(self, *, interval_ms: int = WATCH_INTERVAL_MS) -> AsyncGenerator[dict[str, JSON], None]:
+        """Gives how far the flow is (see `progress.progress`), and again whenever it went on, until it is
+        deactivated; at most once an interval. An imported flow is given once.
+
+        Raises `UnknownFlow`.
+        """
+        node = await self._app.node()
+        flow = Flow(read_flow_id(self.id))
+        async with node.follower.follow(self.id) as following:
+            await node.logs.catch_up([flow])
+            if flow.version == 0:
+                raise UnknownFlow(f'no flow "{self.id}" exists')
+            while True:
+                yield progress(flow)
+                if flow.is_deactivated or flow.is_imported:
+                    return
+                await asyncio.sleep(interval_ms / 1000)
+                seen = flow.version
+                while flow.version == seen:
+                    await following.wait()
+                    await _patiently(following, partial(node.logs.catch_up, [flow]))
 
     async def state(self, *, at: int | None = None) -> dict[str, JSON]:
         """The flow's state, as it is or as it was at a version. Raises `UnknownFlow`."""

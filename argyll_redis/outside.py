@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from argyll_redis.core.commands import Broken, Cancel, Command, Outcome, Report, Succeeded, Unfinished
+from argyll_redis.core.commands import (
+    IMPORTED,
+    Broken,
+    Cancel,
+    Command,
+    Outcome,
+    Report,
+    Succeeded,
+    Unfinished,
+)
 from argyll_redis.core.limits import MAX_ERROR_CHARS, MAX_EVENT_BYTES
 from argyll_redis.core.model import JSON, StepId, Token
 from argyll_redis.core.parse_request import read_flow_id
-from argyll_redis.errors import InvalidInput, Problem, UnknownFlow, UnknownToken
+from argyll_redis.errors import FlowImported, InvalidInput, Problem, UnknownFlow, UnknownToken
 from argyll_redis.store.codec import check, encode
 
 if TYPE_CHECKING:
@@ -55,7 +64,8 @@ class Outside:
             raise unknown from None
 
     async def cancel(self, flow: str) -> bool:
-        """Ends a flow as failed, with "cancelled"; True when that changed it. Raises `UnknownFlow`."""
+        """Ends a flow as failed, with "cancelled"; True when that changed it. Raises `UnknownFlow`, and
+        `FlowImported` for a flow that was imported before its end."""
         return await self._ask(flow, Cancel(self.by("operator")))
 
     async def _ask(self, flow: str, command: Command) -> bool:
@@ -64,6 +74,8 @@ class Outside:
         answer = await node.committer.ask(read_flow_id(flow), command)
         if answer.unknown:
             raise UnknownFlow(f'no flow "{flow}" exists')
+        if answer == IMPORTED:
+            raise FlowImported(f'flow "{flow}" was imported: it is read, never run (restart it instead)')
         return answer.counted
 
 

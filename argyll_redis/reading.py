@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from argyll_redis.core.audit import Violation, audit_log
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.explain import explain
-from argyll_redis.core.model import JSON, Plan
+from argyll_redis.core.model import JSON, Plan, StepId
 from argyll_redis.core.parse_request import read_flow_id
+from argyll_redis.core.reader import did_you_mean
 from argyll_redis.core.state import Flow, FlowStatus
 from argyll_redis.errors import InvalidInput, UnknownFlow, UnknownStep
 from argyll_redis.store.codec import decode
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from argyll_redis.runtime.node import Node
     from argyll_redis.starting import Starter
 
+INDEXES = ("open", *(f"done:{status}" for status in FlowStatus))
+"""Which have every root flow among them. In `done:active` are those that were imported while active."""
 MAX_LISTED = 1_000
 """Flows in one list."""
 AUDITED_AT_A_TIME = 100
@@ -87,8 +90,7 @@ class Reading:
         if not 1 <= limit <= MAX_LISTED:
             raise InvalidInput(f"limit is {limit}, use 1 to {MAX_LISTED}")
         node = await self.node()
-        indexes = ("open", f"done:{FlowStatus.COMPLETED}", f"done:{FlowStatus.FAILED}")
-        found = await asyncio.gather(*(node.store.index(name, newest=True, limit=limit) for name in indexes))
+        found = await asyncio.gather(*(node.store.index(name, newest=True, limit=limit) for name in INDEXES))
         started = {flow_id: at for rows in found for flow_id, at in rows}
         newest = sorted(started.items(), key=lambda row: (-row[1], row[0]))[:limit]
         heads = await node.store.heads([flow_id for flow_id, _ in newest]) if newest else []
@@ -104,11 +106,13 @@ class Reading:
         events = await self.log(flow_id)
         node = await self.node()
         catalog = await node.catalog.refresh()
-        plan = node.logs.fold_prefix(flow_id, events[:1]).plan
-        if step not in {*plan.steps, *plan.why, *catalog.steps}:
+        begun = node.logs.fold_prefix(flow_id, events[:1])
+        if step not in {*begun.plan.steps, *begun.plan.why, *catalog.steps}:
             raise UnknownStep(f'no step "{step}" is registered, nor is it in the plan of flow "{flow_id}"')
         engines = await node.store.engines()
         handlers = {handler for engine in engines for handler in engine.handlers}
+        if begun.is_imported:
+            handlers = None  # whoever has them, nothing of it is run here
         explained = explain(flow_id, events, step, now_ms=await node.store.now_ms(), handlers=handlers)
         return {
             "flow_id": flow_id,
@@ -116,6 +120,26 @@ class Reading:
             "status": str(explained.status),
             "why": [{"text": clause.text, "version": clause.version} for clause in explained.clauses],
         }
+
+    async def waiting(self, flow_id: str, step: str) -> list[dict[str, JSON]]:
+        """The work items of a step whose outcome comes from outside, in item order: `{token, item,
+        attempt, accepted_at}`, items counted from 1. Raises `UnknownFlow`, `UnknownStep`."""
+        flow = await self.load(flow_id)
+        run = flow.steps.get(StepId(step)) or flow.steps.get(StepId(step.lower()))
+        if run is None:
+            mend = did_you_mean(step, flow.steps)
+            raise UnknownStep(f'no step "{step}" is in flow "{flow_id}"' + (f" ({mend})" if mend else ""))
+        items = (run.items[index] for index in sorted(run.items))
+        return [
+            {
+                "token": item.token,
+                "item": item.index + 1,
+                "attempt": item.attempt,
+                "accepted_at": rfc3339(flow.at_of(item.accepted_version)),
+            }
+            for item in items
+            if item.is_accepted
+        ]
 
     async def engines(self) -> tuple[EngineInfo, ...]:
         """The live engines, by id."""
@@ -161,7 +185,7 @@ class Reading:
         """All root flows, by walking the indexes in pages."""
         node = await self.node()
         found: dict[str, None] = {}
-        for index in ("open", f"done:{FlowStatus.COMPLETED}", f"done:{FlowStatus.FAILED}"):
+        for index in INDEXES:
             for partition in range(node.store.partitions):
                 cursor = "0"
                 while True:

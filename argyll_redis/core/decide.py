@@ -93,7 +93,7 @@ def _obey(turn: Turn, command: Command) -> Answer:
     turn.by = command.by
     if turn.draft.version == 0 and not isinstance(command, Start):
         return UNKNOWN
-    if turn.draft.base.is_imported:
+    if turn.draft.base.is_imported and not turn.draft.is_deactivated:
         return IMPORTED
     answer = HANDLERS[type(command)](turn, command)
     if turn.draft.version and not turn.draft.is_deactivated:

@@ -71,6 +71,8 @@ MAX_BACKOFF_MS = 2_000
 CONFLICT_DELAY_MS = 5
 """Longest delay after a second refusal in a row; it doubles up to `MAX_CONFLICT_DELAY_MS`."""
 MAX_CONFLICT_DELAY_MS = 200
+ASK_LIMIT_S = 60
+"""How long somebody waits for an answer while the server is away; long enough for a restart."""
 
 
 class Fetcher(Protocol):
@@ -175,10 +177,20 @@ class Committer:
             self._make_ready(box)
 
     async def ask(self, flow_id: str, command: Command, entry: Entry | None = None) -> Answer:
-        """Posts a command and waits for its answer, given after its commit."""
+        """Posts a command and waits for its answer, given after its commit.
+
+        Raises `StoreUnavailable` when there is none in time; the command may still be committed later,
+        so whoever asked asks the same again.
+        """
         asked = Asked(command, entry)
         self.post(flow_id, asked)
-        return await asked.answer
+        try:
+            async with asyncio.timeout(ASK_LIMIT_S):
+                return await asked.answer
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"no answer from Redis within {ASK_LIMIT_S} s; it may still be done (ask the same again)"
+            ) from None
 
     async def close(self) -> None:
         """Waits until everything that was posted is committed, or nothing is committed any more."""
@@ -628,10 +640,11 @@ class StartTerms(Protocol):
 
 
 def is_same_start(flow: Flow, goals: Sequence[StepId], start: StartTerms) -> bool:
-    """Whether a flow was started with what a start asks for; the plan is not compared, as the
+    """Whether a flow was started here with what a start asks for; the plan is not compared, as the
     catalog may have moved on."""
     return (
-        tuple(flow.plan.goals) == tuple(goals)
+        not flow.is_imported
+        and tuple(flow.plan.goals) == tuple(goals)
         and encode_canonical(flow.init) == encode_canonical(start.init)
         and flow.labels == start.labels
         and encode_canonical(flow.metadata) == encode_canonical(start.metadata)

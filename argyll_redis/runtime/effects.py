@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from argyll_redis.core import outbox as o
-from argyll_redis.core.state import FlowStatus
+from argyll_redis.core.state import Flow, FlowStatus
 from argyll_redis.store.codec import encode
 from argyll_redis.store.protocol import (
     CONTROL,
@@ -45,6 +45,19 @@ def store_ops(effects: Iterable[o.Effect], plan_bytes: Callable[[str], bytes]) -
             case o.Closed():
                 ops.extend((Unindex("open"), Seal()))
     return ops
+
+
+def kept_beside(flow: Flow) -> tuple[dict[str, str], list[str]]:
+    """What is kept beside the log of a flow that is imported: the fields of its head, and its indexes.
+
+    It is in `done` whatever its status: nothing will be added to it. A child is in no index.
+    """
+    told = [*_tell(o.Status(FlowStatus.ACTIVE, labels=flow.labels))]
+    told += _tell(o.Status(flow.status, error=flow.error)) if flow.is_over else []
+    fields = {op.name: op.value for op in told if isinstance(op, SetHead)}
+    indexes = [op.index for op in told if isinstance(op, Index) and op.index.startswith("label:")]
+    is_child = ":" in flow.id
+    return fields, [] if is_child else [f"done:{flow.status}", *indexes]
 
 
 def _tell(effect: o.Status) -> list[Op]:

@@ -57,7 +57,7 @@ class PythonHandler:
                 raise
             if not isinstance(error, Failed | NotCompleted):
                 where = (job.step.id, job.flow_id, job.attempt)
-                log.warning("step %s of flow %s raised in attempt %d", *where, exc_info=error)
+                log.info("step %s of flow %s raised in attempt %d", *where, exc_info=error)
             return outcome_of(error, declared, job.step)
 
     async def _within_time(self, job: Job, declared: Declared, arguments: dict[str, Any]) -> Outcome:

@@ -450,8 +450,8 @@ class MemoryStore:
             return NamespaceInfo(LAYOUT, self.partitions, True)
 
     async def info(self) -> Mapping[str, str]:
-        """Gives nothing: there is no server."""
-        return {}
+        """Says that there is no server."""
+        return {"server": "memory"}
 
     async def can_run_scripts(self) -> str:
         """Says nothing: there are no scripts to run."""

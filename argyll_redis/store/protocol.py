@@ -495,9 +495,8 @@ class Store(Protocol):
         ...
 
     async def info(self) -> Mapping[str, str]:
-        """What the server says of itself, as `INFO` does; empty where there is no server.
-
-        Raises `StoreUnfit` when that is refused."""
+        """What the server says of itself, as `INFO` does; empty when the user may not ask, and
+        `{server: memory}` where there is no server."""
         ...
 
     async def can_run_scripts(self) -> str:

@@ -25,7 +25,7 @@ from argyll_redis.store.check import (
     check_queues,
 )
 from argyll_redis.store.connect import BlockingLink, Connector, Link, Reply, UrlConnector
-from argyll_redis.store.fitness import Finding, judge, parse_info
+from argyll_redis.store.fitness import NOT_TOLD, Finding, judge, parse_info
 from argyll_redis.store.keys import GROUP, LAYOUT, MAX_PARTITIONS, Keys, fixed_types
 from argyll_redis.store.protocol import (
     BLOCK_LIMIT_MS,
@@ -126,9 +126,7 @@ class RedisStore(Reads):
         info = await self.info()
         if info:
             return list(judge(info))
-        return [
-            Finding(False, "INFO is refused, so nobody knows if the server is fit", "allow it to the user")
-        ]
+        return [Finding(False, NOT_TOLD, "allow it to the user")]
 
     async def info(self) -> Mapping[str, str]:
         """Gives what the server says of itself; nothing when the user may not ask."""

@@ -34,6 +34,8 @@ class Running:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     engine: Engine | None = None
     keeper: Keeper | None = None
+    busy: int = 0
+    """Calls that it makes at the moment."""
 
     def take(self, engine: Engine, keeper: Keeper) -> None:
         self.engine, self.keeper = engine, keeper
@@ -155,7 +157,17 @@ class Crew:
     # --------------------------------------------------------------------- work
 
     async def _call(self, running: Running, job: Job) -> Outcome:
-        """Is called as a step: works for a while, then comes to something, if the engine lives."""
+        """Is called as a step: an engine makes no more calls at a time than it has slots."""
+        running.busy += 1
+        if running.busy > running.spec.concurrency:
+            self._stage.object(f"slots: {running.process.name} makes {running.busy} calls at a time")
+        try:
+            return await self._work(running, job)
+        finally:
+            running.busy -= 1
+
+    async def _work(self, running: Running, job: Job) -> Outcome:
+        """Works for a while, then comes to something, if the engine lives."""
         stage = self._stage
         draw, habits, who = stage.random, stage.scenario.habits, running.process.name
         item = f"{job.flow_id} {job.step.id} {job.token[:6]}/{job.attempt}"

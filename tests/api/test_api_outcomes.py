@@ -466,3 +466,27 @@ async def test_no_elements_are_no_work(apps: Apps) -> None:
     flow = await app.start([it], {"n": []})
     assert await flow.result() == {"x": []}
     assert (await deactivated(flow))["status"] == "completed"
+
+
+async def test_what_a_step_raised_is_logged_with_its_place(
+    memory: Apps, caplog: pytest.LogCaptureFixture
+) -> None:
+    def it() -> int:
+        return {}["price"]  # the line that somebody looks for
+
+    with caplog.at_level("INFO", "argyll_redis"):
+        await error_of(memory, it)
+    [record] = [each for each in caplog.records if "raised in attempt 1" in each.message]
+    assert "step it of flow" in record.message
+    assert "the line that somebody looks for" in caplog.text
+
+
+async def test_what_a_step_says_of_its_work_is_no_news_for_the_log(
+    memory: Apps, caplog: pytest.LogCaptureFixture
+) -> None:
+    def it() -> int:
+        raise NotCompleted("busy")
+
+    with caplog.at_level("INFO", "argyll_redis"):
+        await error_of(memory, it)
+    assert [each for each in caplog.messages if "raised" in each] == []

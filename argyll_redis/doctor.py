@@ -1,0 +1,184 @@
+"""The doctor: is the server fit, and does the namespace lack anything that its flows need?
+
+It looks and says, and changes nothing: a namespace that does not exist is not created. Each finding
+has a level (`ok`, `warning`, `fault`), what was found, and how to mend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from argyll_redis.core.explain_work import MAX_NAMED, counted, listed, span
+from argyll_redis.core.model import JSON
+from argyll_redis.errors import NamespaceEmptied, StoreUnfit
+from argyll_redis.runtime.clock import monotonic_ms, new_id, wall_ms
+from argyll_redis.runtime.node import Node
+from argyll_redis.store.fitness import Level, Remark, examine
+from argyll_redis.store.keys import LAYOUT
+from argyll_redis.store.protocol import EngineInfo, QueueStat, Store
+
+MAX_OPEN = 1_000
+"""Open flows that are counted."""
+MAX_SKEW_MS = 1_000
+"""By how much two clocks may differ before it is said."""
+RUN_ENGINE = "run `argyll engine`"
+
+
+class Doctor:
+    """The looking part of an app; mixed into `Argyll`."""
+
+    if TYPE_CHECKING:
+        namespace: str
+
+        def make_store(self) -> Store: ...
+
+    async def doctor(self) -> dict[str, JSON]:
+        """Looks at the server and at the namespace: `{findings: [{level, what, mend}]}`.
+
+        Raises `StoreUnavailable` when the server cannot be reached; one that cannot be used is a fault.
+        """
+        store = self.make_store()
+        try:
+            found = [remark async for remark in _examined(store, self.namespace)]
+        finally:
+            await store.close()
+        return {
+            "findings": [{"level": str(each.level), "what": each.what, "mend": each.mend} for each in found]
+        }
+
+
+async def _examined(store: Store, namespace: str) -> AsyncIterator[Remark]:
+    """The server first; the namespace only on a server that can be used."""
+    is_fit = True
+    try:
+        async for remark in _server(store):
+            is_fit = is_fit and remark.level is not Level.FAULT
+            yield remark
+        if is_fit:
+            async for remark in _namespace(store, namespace):
+                yield remark
+    except (StoreUnfit, NamespaceEmptied) as error:
+        yield Remark(Level.FAULT, str(error), "mend that first, then look again")
+
+
+# ---------------------------------------------------------------------- server
+
+
+async def _server(store: Store) -> AsyncIterator[Remark]:
+    for remark in examine(await store.info()):
+        yield remark
+    wrong = await store.can_run_scripts()
+    if wrong:
+        yield Remark(Level.FAULT, f"it runs no scripts: {wrong}", "allow EVAL, and let it write")
+    else:
+        yield Remark(Level.OK, "it runs scripts")
+    yield await _clocks(store)
+
+
+async def _clocks(store: Store) -> Remark:
+    """How the clock of this machine differs from the server's, as far as the way there and back allows."""
+    began_ms = monotonic_ms()
+    server_ms = await store.now_ms()
+    way_ms = monotonic_ms() - began_ms
+    ahead_ms = wall_ms() - way_ms // 2 - server_ms
+    if abs(ahead_ms) <= MAX_SKEW_MS + way_ms:
+        return Remark(Level.OK, f"its clock goes as the one here does; a call takes {way_ms} ms")
+    what = f"its clock is {span(abs(ahead_ms))} {'behind' if ahead_ms > 0 else 'ahead of'} the one here"
+    return Remark(
+        Level.WARNING, f"{what}; what is due goes by the server's", "let both follow one time server"
+    )
+
+
+# ------------------------------------------------------------------- namespace
+
+
+async def _namespace(store: Store, namespace: str) -> AsyncIterator[Remark]:
+    found = await store.peek()
+    if found is None:
+        yield Remark(Level.OK, f"namespace {namespace} does not exist yet: its first use creates it")
+        return
+    if found.layout != LAYOUT:
+        what = f"namespace {namespace} has layout {found.layout}, and this version knows {LAYOUT}"
+        yield Remark(Level.FAULT, what, "use the version of argyll that made it, or a newer one")
+        return
+    node = Node(store, new_id())
+    await node.open()
+    try:
+        yield Remark(
+            Level.OK, f"namespace {namespace} has layout {found.layout} and {found.partitions} partitions"
+        )
+        async for remark in _lacking(node):
+            yield remark
+    finally:
+        await node.close()
+
+
+async def _lacking(node: Node) -> AsyncIterator[Remark]:
+    """What flows of the namespace need and do not have."""
+    engines = await node.store.engines()
+    yield _engines(engines, len(await node.store.index("open", limit=MAX_OPEN)))
+    if engines:
+        for remark in _unserved(engines, await node.store.queue_stats()):
+            yield remark
+        catalog = await node.catalog.refresh()
+        steps = [(id, catalog.step(id).python) for id in sorted(catalog.steps)]
+        for remark in _without_handler(engines, {id: work.handler for id, work in steps if work}.items()):
+            yield remark
+    dead = await node.store.dead()
+    if dead.entries:
+        what = f"{counted(dead.entries, 'entry')} that nobody could read {_are(dead.entries)} in `dead`"
+        yield Remark(
+            Level.WARNING,
+            f"{what}; the newest: {dead.last_reason}",
+            "look at them with XRANGE, then delete that stream",
+        )
+    else:
+        yield Remark(Level.OK, "no entry was put aside as unreadable")
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _engines(engines: Iterable[EngineInfo], open_flows: int) -> Remark:
+    ids = [engine.id for engine in engines]
+    if ids:
+        return Remark(Level.OK, f"{counted(len(ids), 'engine')} {_are(len(ids))} alive: {listed(ids)}")
+    if not open_flows:
+        return Remark(Level.OK, "no engine is alive, and no flow needs one")
+    count = f"{MAX_OPEN:,} flows or more" if open_flows == MAX_OPEN else counted(open_flows, "flow")
+    return Remark(Level.WARNING, f"{count} {_are(open_flows)} open, and no engine is alive", RUN_ENGINE)
+
+
+def _unserved(engines: Iterable[EngineInfo], queues: Iterable[QueueStat]) -> Iterator[Remark]:
+    """Queues in which something waits that no live engine takes from."""
+    served = {"control", *(queue for engine in engines for queue in engine.queues)}
+    unserved = [each for each in queues if each.queue not in served]
+    waiting = [(each, each.depth + each.in_flight + each.due) for each in unserved]
+    for each, count in waiting:
+        if count:
+            what = f"{counted(count, 'entry')} {'waits' if count == 1 else 'wait'} in queue `{each.queue}`"
+            yield Remark(
+                Level.WARNING,
+                f"{what}, which no live engine serves",
+                f"{RUN_ENGINE} with the app that has it, or with --queue {each.queue}",
+            )
+    if not any(count for _, count in waiting):
+        yield Remark(Level.OK, "no work waits in a queue that no live engine serves")
+
+
+def _without_handler(engines: Iterable[EngineInfo], needed: Iterable[tuple[str, str]]) -> Iterator[Remark]:
+    """Steps whose function is nowhere."""
+    known = {handler for engine in engines for handler in engine.handlers}
+    steps = [id for id, handler in needed if handler not in known]
+    if steps:
+        more = f" and {len(steps) - MAX_NAMED} more" if len(steps) > MAX_NAMED else ""
+        named = listed(steps[:MAX_NAMED]) + more
+        yield Remark(
+            Level.WARNING,
+            f"no live engine has the handler of {'step' if len(steps) == 1 else 'steps'} {named}",
+            f"{RUN_ENGINE} with --app of the app that declares {'it' if len(steps) == 1 else 'them'}",
+        )
+    else:
+        yield Remark(Level.OK, "every registered python step has its handler in a live engine")

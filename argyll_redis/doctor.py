@@ -131,7 +131,7 @@ async def _lacking(node: Node) -> AsyncIterator[Remark]:
         yield Remark(
             Level.WARNING,
             f"{what}; the newest: {dead.last_reason}",
-            "look at them with XRANGE, then delete that stream",
+            "look at them with XRANGE, then delete the streams `{ns:p}:dead`",
         )
     else:
         yield Remark(Level.OK, "no entry was put aside as unreadable")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from argyll_redis.archive import Line, header, lines_of, read_log
@@ -31,7 +31,7 @@ class Moving:
 
         async def load(self, flow_id: str, *, at: int | None = None) -> Flow: ...
 
-        async def start(self, goals: Any, init: Any = None, **options: Any) -> FlowHandle: ...
+        async def start_many(self, requests: Iterable[Mapping[str, Any]]) -> list[FlowHandle | Exception]: ...
 
     async def export_flow(self, flow_id: str) -> AsyncGenerator[dict[str, JSON], None]:
         """Gives a flow's log as a document, an object a line: a header, then every event so far in
@@ -71,15 +71,19 @@ class Moving:
         """Starts the goals of a flow again, with its values, labels, metadata and terms, as a new flow
         on the steps that are registered now. Raises what `start` raises, and `UnknownFlow`."""
         flow = await self.load(flow_id)
-        return await self.start(
-            list(flow.plan.goals),
-            {name: Values(*values) for name, values in flow.init.items()},
-            id=id,
-            labels=dict(flow.labels),
-            metadata=dict(flow.metadata),
-            compensate=flow.compensate,
-            timeout_ms=flow.timeout_ms or None,
-        )
+        request = {
+            "goals": list(flow.plan.goals),
+            "init": {name: Values(*values) for name, values in flow.init.items()},
+            "id": id,
+            "labels": dict(flow.labels),
+            "metadata": dict(flow.metadata),
+            "compensate": flow.compensate,
+            "timeout_ms": flow.timeout_ms or None,
+        }
+        [started] = await self.start_many([request])
+        if isinstance(started, Exception):
+            raise started
+        return started
 
 
 def _folded(flow_id: str, events: list[Recorded]) -> Flow:

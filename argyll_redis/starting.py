@@ -24,8 +24,8 @@ from argyll_redis.core.reader import did_you_mean
 from argyll_redis.errors import ArgyllError, FlowConflict, InvalidInput, MissingInputs, Problem
 from argyll_redis.handle import FlowHandle
 from argyll_redis.runtime.clock import new_id, new_seed
-from argyll_redis.runtime.committer import is_same_start
 from argyll_redis.runtime.node import Node
+from argyll_redis.runtime.turns import is_same_start
 from argyll_redis.steps.context import Values
 from argyll_redis.store.codec import encode
 

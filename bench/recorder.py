@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import hiredis
 
 from argyll_redis.store.scripts import script
-from bench.dumb_socket import CHUNK_BYTES, DumbSocket, open_socket
+from bench.dumb_socket import CHUNK_BYTES, DumbSocket, open_socket, pack
 
 Call = Sequence[bytes]
 """A command as it passed: its words."""
@@ -78,8 +78,8 @@ class Recorder:
         commits = [call for call in self._calls[begin:] if call[1] == sha]
         return Recording(
             namespace=namespace,
-            setup=[hiredis.pack_command(tuple(call)) for call in self._calls[:begin]],
-            commits=[hiredis.pack_command(tuple(call)) for call in commits],
+            setup=[pack(tuple(call)) for call in self._calls[:begin]],
+            commits=[pack(tuple(call)) for call in commits],
             turns=sum(_turns_of(call) for call in commits),
         )
 

@@ -38,15 +38,21 @@ def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return runner.run(work())
 
 
-def run(asked: Asked, work: Callable[[Argyll], Coroutine[Any, Any, T]]) -> T:
-    """Connects to where a command goes, does its work, disconnects."""
+def run(
+    asked: Asked,
+    work: Callable[[Argyll], Coroutine[Any, Any, T]],
+    *,
+    say: Callable[[str], None] | None = None,
+) -> T:
+    """Connects to where a command goes, does its work, disconnects. What is logged meanwhile is said on
+    standard error, or by `say`."""
     from argyll_redis.app import Argyll
 
     async def connected() -> T:
         async with Argyll(asked.url or DEFAULT_URL, asked.namespace or DEFAULT_NAMESPACE) as app:
             return await work(app)
 
-    with _log_in_lines():
+    with _log_in_lines(say or _to_stderr):
         return run_async(connected)
 
 
@@ -56,20 +62,25 @@ def run(asked: Asked, work: Callable[[Argyll], Coroutine[Any, Any, T]]) -> T:
 class _Lines(logging.Handler):
     """Says what is logged in one line each, without tracebacks, and nothing twice in a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
+        self._say = say
         self._last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes a line to standard error."""
+        """Says a line."""
         line = printable(f"{record.levelname.lower()}: {record.getMessage()}")
         if line != self._last:
             self._last = line
-            click.echo(line, err=True)
+            self._say(line)
+
+
+def _to_stderr(line: str) -> None:
+    click.echo(line, err=True)
 
 
 @contextmanager
-def _log_in_lines() -> Iterator[None]:
+def _log_in_lines(say: Callable[[str], None]) -> Iterator[None]:
     """Logs for whoever gave a command. What an operator should know of the server is for
     `argyll engine` to say, not for every command."""
     if os.environ.get(DEBUG_VARIABLE):
@@ -77,7 +88,7 @@ def _log_in_lines() -> Iterator[None]:
         return
     loggers = [logging.getLogger(name) for name in ("argyll_redis", "asyncio")]
     server = logging.getLogger("argyll_redis.store.redis")
-    kept, kept_level, handler = [each.propagate for each in loggers], server.level, _Lines()
+    kept, kept_level, handler = [each.propagate for each in loggers], server.level, _Lines(say)
     for each in loggers:
         each.addHandler(handler)
         each.propagate = False

@@ -14,20 +14,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from argyll_redis.core.commands import Answer, Command, Start
-from argyll_redis.core.decide import Decision, decide, evolve
+from argyll_redis.core.decide import evolve
 from argyll_redis.core.inputs import Evaluate
-from argyll_redis.core.model import JSON, StepId
-from argyll_redis.core.outbox import outbox
 from argyll_redis.core.state import Flow
 from argyll_redis.core.turn import MAX_COMMANDS_A_TURN
 from argyll_redis.errors import (
     ArgyllError,
-    FlowConflict,
     HistoryLost,
     InvariantBroken,
     NamespaceEmptied,
@@ -36,25 +33,19 @@ from argyll_redis.errors import (
 )
 from argyll_redis.runtime.cache import FlowCache
 from argyll_redis.runtime.clock import ServerClock, spread_ms
-from argyll_redis.runtime.effects import store_ops
 from argyll_redis.runtime.logs import Logs
 from argyll_redis.runtime.mailbox import Asked, Mailbox, Posted
-from argyll_redis.store.codec import encode, encode_canonical
+from argyll_redis.runtime.turns import InFlight, TurnMaker, answer_starts
 from argyll_redis.store.protocol import (
-    Ack,
     CommitReply,
     Committed,
     Due,
     Entry,
     Fetch,
-    NewEvent,
-    Op,
     PlanMissing,
     Refused,
     Store,
-    Turn,
     TurnReply,
-    partition_of,
 )
 
 log = logging.getLogger(__name__)
@@ -88,22 +79,8 @@ class Fetcher(Protocol):
         ...
 
 
-ACKNOWLEDGED = Answer(counted=True)
-"""For what had no command."""
-
 Listener = Callable[[Flow, int], None]
 """Told of a flow and the version it had before, after each commit of this process."""
-
-
-@dataclass(slots=True, eq=False)
-class InFlight:
-    """A turn on its way, and what it takes to deal with the reply."""
-
-    box: Mailbox
-    posted: list[Posted]
-    decision: Decision
-    answers: list[tuple[Posted, Answer]]
-    turn: Turn
 
 
 @dataclass(slots=True)
@@ -149,18 +126,15 @@ class Committer:
         """Told when a due entry that was committed here is due (ms, server clock)."""
         self._store = store
         self._logs = logs
-        self._client_id = client_id
         self._clock = clock
-        self._evaluate = evaluate
         self._spread = spread
         self._boxes: dict[str, Mailbox] = {}
         self._ready: deque[Mailbox] = deque()
         self._calls = 0
         self._is_pump_due = False
-        self._transactions = 0
         self._idle = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._sent_plans: set[tuple[int, str]] = set()
+        self._turns = TurnMaker(store, logs, client_id=client_id, evaluate=evaluate)
 
     # -------------------------------------------------------------- from outside
 
@@ -333,74 +307,22 @@ class Committer:
         box.read_for = -1
         flow = self.cache.get(box.flow_id) or Flow(box.flow_id)
         posted = [each for each in box.take(MAX_COMMANDS_A_TURN) if not each.arrive(flow)]
-        posted = self._answer_starts(flow, posted) if flow.version else self._first_start(box, posted)
+        posted = answer_starts(flow, posted) if flow.version else self._first_start(box, posted)
         if not posted:
             self._go_on(box)
             return None
-        now_ms = max([self._clock.now_ms(), *(each.entry.added_ms for each in posted if each.entry)])
-        commands = [each.command for each in posted if each.command is not None]
         try:
-            decision = decide(flow, commands, now_ms=now_ms, evaluate=self._evaluate)
-            turn = self._turn_of(flow, decision, posted)
+            return self._turns.make(box, flow, posted, now_ms=self._clock.now_ms())
         except Exception as error:
             box.put_back(posted)
             self._quarantine(box, _as_bug(error))
             return None
-        answers = iter(decision.answers)
-        answered = [(each, ACKNOWLEDGED if each.command is None else next(answers)) for each in posted]
-        return InFlight(box, posted, decision, answered, turn)
 
     def _first_start(self, box: Mailbox, posted: list[Posted]) -> list[Posted]:
         """Leaves all starts but the first to the next turn, which answers them by what this one commits."""
         others = [each for each in posted if isinstance(each.command, Start)][1:]
         box.put_back(others)
         return [each for each in posted if each not in others]
-
-    def _answer_starts(self, flow: Flow, posted: list[Posted]) -> list[Posted]:
-        """Answers starts of a flow that exists: a success when it was started with the same."""
-        others: list[Posted] = []
-        for each in posted:
-            if not isinstance(each.command, Start):
-                others.append(each)
-            elif is_same_start(flow, each.command.plan.goals, each.command):
-                each.succeed(Answer(counted=False, reason="the flow was started with the same already"))
-            else:
-                each.fail(
-                    FlowConflict(
-                        f'flow "{flow.id}" exists and was started with something else; choose another id'
-                    )
-                )
-        return others
-
-    def _turn_of(self, flow: Flow, decision: Decision, posted: list[Posted]) -> Turn:
-        partition = partition_of(flow.id, self._store.partitions)
-        self._transactions += 1
-        effects = outbox(decision.draft, decision.events, left=decision.left)
-        ops: list[Op] = store_ops(effects, self._plan_bytes(partition))
-        for each in posted:
-            ops.extend(each.ops)
-            if each.entry:
-                ops.append(Ack(each.entry.stream, each.entry.id))
-        return Turn(
-            partition=partition,
-            flow=flow.id,
-            version=flow.version,
-            last_tx=flow.last_tx,
-            tx=f"{self._client_id}.{self._transactions}",
-            events=[
-                NewEvent(each.event.type, each.cause, each.by, encode(each.event.data()))
-                for each in decision.events
-            ],
-            ops=ops,
-        )
-
-    def _plan_bytes(self, partition: int) -> Callable[[str], bytes]:
-        """Gives a plan's bytes the first time a partition needs them, and none after that."""
-
-        def of(hash: str) -> bytes:
-            return b"" if (partition, hash) in self._sent_plans else self._logs.plans.bytes_of(hash)
-
-        return of
 
     # --------------------------------------------------------------------- send
 
@@ -462,7 +384,7 @@ class Committer:
             case Committed():
                 self._committed(sent, reply.at)
             case PlanMissing():
-                self._sent_plans.discard((sent.turn.partition, reply.hash))
+                self._turns.plan_is_missing(sent.turn.partition, reply.hash)
                 sent.box.put_back(sent.posted)
                 self._make_ready(sent.box)
             case Refused():
@@ -479,7 +401,7 @@ class Committer:
                     if isinstance(op, Due):
                         self.on_due(at + op.delay_ms)
             if before == 0:
-                self._sent_plans.add((sent.turn.partition, flow.plan_hash))
+                self._turns.plan_is_there(sent.turn.partition, flow.plan_hash)
         if flow.version:
             self.cache.put(flow)
         self._answer(sent, flow, before)
@@ -622,32 +544,3 @@ class Committer:
 def _as_bug(error: Exception) -> ArgyllError:
     """What is raised where nothing should be, as an error of this package."""
     return error if isinstance(error, ArgyllError) else InvariantBroken(f"this is a bug: {error!r}")
-
-
-class StartTerms(Protocol):
-    """What a start says of a flow beside its goals."""
-
-    @property
-    def init(self) -> Mapping[str, list[JSON]]: ...
-    @property
-    def labels(self) -> Mapping[str, str]: ...
-    @property
-    def metadata(self) -> Mapping[str, JSON]: ...
-    @property
-    def compensate(self) -> str | None: ...
-    @property
-    def timeout_ms(self) -> int: ...
-
-
-def is_same_start(flow: Flow, goals: Sequence[StepId], start: StartTerms) -> bool:
-    """Whether a flow was started here with what a start asks for; the plan is not compared, as the
-    catalog may have moved on."""
-    return (
-        not flow.is_imported
-        and tuple(flow.plan.goals) == tuple(goals)
-        and encode_canonical(flow.init) == encode_canonical(start.init)
-        and flow.labels == start.labels
-        and encode_canonical(flow.metadata) == encode_canonical(start.metadata)
-        and flow.compensate == start.compensate
-        and flow.timeout_ms == start.timeout_ms
-    )

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from argyll_redis.core.collect import item_inputs
 from argyll_redis.core.commands import (
@@ -60,7 +60,7 @@ LEAVE_TRIES = 5
 LEAVE_DELAY_MS = 5_000
 """Before work of a flow that this version cannot read is offered again."""
 LEFT_MS = 60_000
-"""How long an entry that was begun and given up is remembered: longer than any call waits for a reply."""
+"""How long an entry that was let go of is remembered: longer than any call waits for a reply."""
 EXTRA_STREAMS = 4
 """Work streams that a commit fetches from beside those it wrote to."""
 OVER = frozenset({"completed", "failed"})
@@ -102,6 +102,14 @@ class EngineCounters:
     unhandled: dict[str, int] = field(default_factory=dict[str, int])
 
 
+class Left(NamedTuple):
+    """An entry that was let go of without an outcome."""
+
+    at_ms: int
+    """When, by the monotonic clock."""
+    was_called: bool
+
+
 class Engine:
     """Runs released attempts of the queues that it serves."""
 
@@ -133,9 +141,8 @@ class Engine:
         self._renewed_ms = clock.monotonic_ms()
         self._suspects: set[Key] = set()
         """Pending entries that were unknown at the last renewal."""
-        self._left: dict[Key, int] = {}
-        """Entries that were begun and given up, each with when (monotonic, ms): nobody runs them again
-        but under another attempt, after a takeover."""
+        self._left: dict[Key, Left] = {}
+        """Entries that were let go of: a reply that delivers one of them comes too late."""
         self._readers: Mapping[str, int] = {}
         self._rotation = 0
         self._places: tuple[list[Place], list[Place]] = ([], [])
@@ -279,9 +286,9 @@ class Engine:
         self._committer.post(held.flow_id, Settling(self, held, command))
 
     def _forget(self, held: InHand) -> None:
-        """Leaves an entry to whoever takes it over; it is still pending and not named any more."""
-        if held.context is not None:
-            self._left[key_of(held.entry)] = self._clock.monotonic_ms()
+        """Lets go of an entry: it was handed back, or it is still pending, is not named any more, and
+        is left to whoever takes it over."""
+        self._left[key_of(held.entry)] = Left(self._clock.monotonic_ms(), held.is_called)
         self.hand.drop(held)
         self.free_slot(held)
 
@@ -350,6 +357,7 @@ class Engine:
 
     async def _run(self, held: InHand, job: Job) -> None:
         started_ms = self._clock.monotonic_ms()
+        held.is_called = True
         try:
             outcome = await self._handlers[job.step.type](job)
         except asyncio.CancelledError:
@@ -387,35 +395,49 @@ class Engine:
         """Stops work whose lease is lost: another engine is about to do it again, or has."""
         self.counters.lost += 1
         log.warning("the lease of entry %s of flow %s is lost", held.entry.id, held.flow_id)
-        if held.task is None:
-            self._forget(held)
-            return
+        self._stop(held)
+
+    def _stop(self, held: InHand) -> None:
+        """Stops a call, and lets go of its entry: at once where the call has not been made yet, as a
+        task that is cancelled before it runs never hears of it."""
         if held.context is not None:
             held.context.cancel()
-        held.task.cancel()
+        if held.task is not None:
+            held.task.cancel()
+        if not held.is_called:
+            self._forget(held)
 
     def _look_at_unnamed(self, reply: RenewReply, asked_ms: int) -> None:
         """Takes entries whose delivery or takeover was lost, once they were unknown at two renewals in
         a row: at one alone the reply may still be on its way."""
         self._forget_left(reply, asked_ms)
         suspects, self._suspects = self._suspects, set()
-        for entries, take in ((reply.unnamed, self.take), (reply.taken, self.take_over)):
+        for entries, take in ((reply.unnamed, self._take_or_return), (reply.taken, self.take_over)):
             for entry in self._unknown(entries):
                 if key_of(entry) in suspects:
+                    self._left.pop(key_of(entry), None)
                     take(entry)
                 self._suspects.add(key_of(entry))
 
     def _unknown(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those that are not in hand, and were not begun here and then given up: others take those over."""
-        return [entry for entry in entries if entry not in self.hand and key_of(entry) not in self._left]
+        """Those that are not in hand. What was begun here and then given up is not among them: it runs
+        again only under another attempt, after a takeover."""
+        return [
+            entry
+            for entry in entries
+            if entry not in self.hand
+            and not ((left := self._left.get(key_of(entry))) is not None and left.was_called)
+        ]
 
     def _forget_left(self, reply: RenewReply, asked_ms: int) -> None:
-        """Forgets which entries were given up once they are not pending for this engine any more, and
-        no reply that delivers them can be on its way."""
+        """Forgets what was let go of once no reply that delivers it can be on its way any more, and it
+        is not pending for this engine."""
         if self._left:
             pending = {key_of(entry) for entry in (*reply.unnamed, *reply.taken)}
             since_ms = asked_ms - LEFT_MS
-            self._left = {key: at for key, at in self._left.items() if at >= since_ms or key in pending}
+            self._left = {
+                key: left for key, left in self._left.items() if left.at_ms >= since_ms or key in pending
+            }
 
     def meet(self, engines: Sequence[EngineInfo]) -> None:
         """Learns which engines are alive, so that what waits is shared among them."""
@@ -483,7 +505,8 @@ class Engine:
                 self._take_or_return(entry)
 
     def _take_or_return(self, entry: Entry) -> None:
-        if self._free > 0 or entry in self.hand:
+        """Takes an entry for which no slot was reserved, or hands it back when none is free."""
+        if self._free > 0 or entry.stream == CONTROL or entry in self.hand:
             self.take(entry)
             return
         held = InHand(entry, entry.payload.partition(" ")[0])
@@ -513,11 +536,12 @@ class Engine:
     async def drain(self) -> None:
         """Takes nothing new, hands back what is not begun, and waits for what runs, up to the grace."""
         self.take_no_more()
-        running = [held.task for held in self.hand.all() if held.task and not held.task.done()]
+        running = {held.task: held for held in self.hand.all() if held.task and not held.task.done()}
         if running:
             _, late = await asyncio.wait(running, timeout=self.config.grace_ms / 1000)
-            for task in late:
-                task.cancel()
+            for task, held in running.items():
+                if task in late:
+                    self._stop(held)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self.config.grace_ms / 1000)
 
@@ -539,7 +563,7 @@ class Engine:
         self._is_draining = True
         for held in self.hand.all():
             if held.task is not None:
-                held.task.cancel()
+                self._stop(held)
         for task in list(self._tasks):
             task.cancel()
 

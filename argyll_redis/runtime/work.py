@@ -25,7 +25,7 @@ def key_of(entry: Entry) -> Key:
 class InHand:
     """One delivered entry; `work` is what a work entry refers to, None for a control entry."""
 
-    __slots__ = ("context", "entry", "flow_id", "holds_slot", "is_reported", "task", "work")
+    __slots__ = ("context", "entry", "flow_id", "holds_slot", "is_called", "is_reported", "task", "work")
 
     def __init__(self, entry: Entry, flow_id: str, work: WorkReference | None = None) -> None:
         self.entry = entry
@@ -35,13 +35,15 @@ class InHand:
         self.context: StepContext | None = None
         """Set when it is begun."""
         self.task: asyncio.Task[Any] | None = None
+        self.is_called = False
+        """Whether the step's code was called for it."""
         self.is_reported = False
         """Whether what it came to is on its way."""
 
     @property
     def is_fresh(self) -> bool:
-        """Whether nobody can have run it: work that was delivered and not begun, or no work at all."""
-        return self.context is None and (self.work is not None or self.entry.stream == CONTROL)
+        """Whether nobody can have run it: work that was delivered and not called, or no work at all."""
+        return not self.is_called and (self.work is not None or self.entry.stream == CONTROL)
 
 
 class Hand:

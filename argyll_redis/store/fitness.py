@@ -97,9 +97,8 @@ def examine(info: Mapping[str, str]) -> Iterator[Remark]:
 def _well(info: Mapping[str, str]) -> Iterator[Remark]:
     """What `judge` has nothing against."""
     name = "Valkey" if "valkey_version" in info else "Redis"
-    yield Remark(
-        Level.OK, f"the server is {name} {info.get('valkey_version') or info.get('redis_version', '')}"
-    )
+    version = info.get("valkey_version") or info.get("redis_version", "")
+    yield Remark(Level.OK, f"the server is {name} {version}")
     if info.get("role") == "master":
         yield Remark(Level.OK, "it is a master")
     if info.get("aof_enabled") == "1":

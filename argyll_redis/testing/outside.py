@@ -83,15 +83,15 @@ class Outside:
             self._begin(place)
         for flow in scenario.flows:
             for _ in range(flow.starts):
-                self._at(flow.start_ms + random.randint(0, 20), self._start(flow))
+                self._at(flow.start_ms + random.randint(0, 20), self._start, flow)
             if flow.cancel_ms is not None:
-                self._at(max(flow.cancel_ms, flow.start_ms), self._cancel(flow.id))
+                self._at(max(flow.cancel_ms, flow.start_ms), self._cancel, flow.id)
             if random.random() < 0.2:
-                self._at(random.randrange(scenario.faults_ms), self._wait_for(flow.id))
+                self._at(random.randrange(scenario.faults_ms), self._wait_for, flow.id)
             if random.random() < 0.1:
-                self._at(random.randrange(scenario.faults_ms), self._follow(flow.id))
+                self._at(random.randrange(scenario.faults_ms), self._follow, flow.id)
         for _ in range(random.randint(0, 2)):
-            self._at(random.randrange(scenario.faults_ms), self._meddle())
+            self._at(random.randrange(scenario.faults_ms), self._meddle)
 
     @property
     def is_idle(self) -> bool:
@@ -99,17 +99,15 @@ class Outside:
         self._errands = {errand: None for errand in self._errands if not errand.done()}
         return not self._errands and all(client.is_idle for client in self.clients.values())
 
-    def _at(self, delay_ms: float, errand: Coroutine[Any, Any, None]) -> None:
+    def _at(self, delay_ms: float, errand: Callable[..., Coroutine[Any, Any, None]], *given: object) -> None:
         """Sends somebody on an errand, after a while."""
 
         async def go() -> None:
+            await asyncio.sleep(delay_ms / MS)
             try:
-                await asyncio.sleep(delay_ms / MS)
-                await errand
+                await errand(*given)
             except Exception as error:
                 self._stage.object(f"an errand failed: {error!r}")
-            finally:
-                errand.close()
 
         self._errands[self._stage.loop.create_task(go(), context=Context())] = None
 
@@ -239,9 +237,10 @@ class Outside:
         if job.step.work.timeout_ms and draw.random() < 0.2:
             return
         for _ in range(2 if draw.random() < 0.3 else 1):
-            self._at(draw.random() ** 2 * 3 * lease_ms, self._complete(job, self._draw_outcome(job)))
+            delay_ms = draw.random() ** 2 * 3 * lease_ms
+            self._at(delay_ms, self._complete, job, self._draw_outcome(job))
         if draw.random() < 0.05:
-            self._at(draw.random() * lease_ms, self._forge(job))
+            self._at(draw.random() * lease_ms, self._forge, job)
 
     def _draw_outcome(self, job: Job) -> Outcome:
         draw = self._stage.random

@@ -1,14 +1,14 @@
-"""Seven known bugs, to be planted from outside: a simulator that does not find them proves nothing.
+"""Known bugs, to be planted from outside: a simulator that does not find them proves nothing.
 
-They are the mistakes that systems of this kind have made, three of which ten thousand flows under
-`kill -9` did not show. The product has no switch for them: a bug stands before the network (what goes
+M1 to M7 are mistakes that systems of this kind have made, three of which ten thousand flows under
+`kill -9` did not show; the others were ours. The product has no switch for them: a bug stands before the network (what goes
 wrong between two calls), at the server (within one call), or replaces a rule while it is planted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,6 +16,9 @@ from argyll_redis.core import decide
 from argyll_redis.core.commands import Outcome, Report
 from argyll_redis.core.state import WorkItem
 from argyll_redis.core.turn import Turn as CoreTurn
+from argyll_redis.runtime.engine import Engine
+from argyll_redis.runtime.keeper import Sweep
+from argyll_redis.runtime.work import InHand
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.memory_server import MemoryServer
 from argyll_redis.store.memory_types import DispatchStream
@@ -28,6 +31,8 @@ from argyll_redis.store.protocol import (
     Fetch,
     Keep,
     KeepReply,
+    Lease,
+    RenewReply,
     Store,
     Turn,
 )
@@ -173,14 +178,20 @@ Refusal = Callable[[CoreTurn, WorkItem, Outcome, Report], str | None]
 
 
 @contextmanager
-def _refusing_by(make: Callable[[Refusal], Refusal]) -> Iterator[None]:
-    """Replaces the rule by which an outcome does not count."""
-    original: Refusal = decide._refusal  # a planted bug replaces what is nobody else's
-    decide._refusal = make(original)
+def _replacing(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+    """Replaces a rule or a method for a while. It must be there: a bug that is planted nowhere is not
+    found, and that would prove nothing."""
+    original = getattr(owner, name)
+    setattr(owner, name, replacement)
     try:
         yield
     finally:
-        decide._refusal = original
+        setattr(owner, name, original)
+
+
+def _refusing_by(make: Callable[[Refusal], Refusal]) -> AbstractContextManager[None]:
+    """Replaces the rule by which an outcome does not count."""
+    return _replacing(decide, "_refusal", make(decide._refusal))
 
 
 def _without_state(original: Refusal) -> Refusal:
@@ -200,5 +211,33 @@ def _without_fence(original: Refusal) -> Refusal:
 _plant("M5", "a completion counts whatever the work item's state", patch=lambda: _refusing_by(_without_state))
 _plant("M6", "an outcome counts whatever attempt it is of", patch=lambda: _refusing_by(_without_fence))
 
-MUTANTS: Mapping[str, str] = {name: BUGS[name].what for name in sorted(BUGS)}
-"""Name and nature of every known bug."""
+
+# ------------------------------------------------------ M8 to M11: ours, and more
+
+
+class _TellsNoTakeover(MemoryStore):
+    def renew(self, consumer: str, leases: Sequence[Lease], streams: Sequence[tuple[int, str]]) -> RenewReply:
+        reply = super().renew(consumer, leases, streams)
+        return replace(reply, unnamed=(*reply.unnamed, *reply.taken), taken=())
+
+
+async def _sweep_nothing(*_: object) -> None:
+    pass
+
+
+def _keep_slot(engine: Engine, held: InHand) -> None:
+    engine.hand.drop(held)
+
+
+_plant(
+    "M8",
+    "what is taken over runs under the attempt of its dead engine",
+    patch=lambda: _replacing(Engine, "take_over", Engine.take),
+)
+_plant("M9", "a takeover whose reply was lost counts as a delivery", connect=_at_server(_TellsNoTakeover))
+_plant("M10", "nothing restores lost entries", patch=lambda: _replacing(Sweep, "round", _sweep_nothing))
+_plant(
+    "M11",
+    "an entry that is let go of keeps its slot",
+    patch=lambda: _replacing(Engine, "_forget", _keep_slot),
+)

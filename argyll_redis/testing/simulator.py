@@ -32,11 +32,11 @@ from argyll_redis.testing.virtual import MS, NothingToDo, TookTooLong, VirtualLo
 
 LOOK_MS = 200
 """How often the run is looked at from outside."""
-QUIET_MS = 120_000
+QUIET_MS = 600_000
 """How long everything may take to come to its end once all is calm."""
 DRAIN_MS = 20_000
 """How long the engines may take to stop when nothing is left to do."""
-LIMIT_MS = 300_000
+LIMIT_MS = 900_000
 LIMIT_CALLBACKS = 1_000_000
 MODULE = "argyll_redis.testing.simulator"
 

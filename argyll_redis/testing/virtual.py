@@ -12,6 +12,7 @@ that is gone, of which nothing runs any more.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
@@ -155,7 +156,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon_threadsafe(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        raise RuntimeError("virtual time knows no threads: nothing could tell when one is done")
+        if self._thread_id not in (None, threading.get_ident()):
+            raise RuntimeError("virtual time knows no threads: nothing could tell when one is done")
+        return self.call_soon(callback, *args, context=context)
 
     def create_task(self, coro: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:  # type: ignore[override]
         task = asyncio.Task(coro, loop=self, **options)

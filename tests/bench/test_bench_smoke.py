@@ -6,7 +6,6 @@ import ast
 import json
 import shutil
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -1,0 +1,269 @@
+"""How a flow that is watched is shown: a tree on a terminal, lines elsewhere, objects for programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol, TextIO
+
+import click
+
+from argyll_redis.cli.answers import print_json_line
+from argyll_redis.cli.screen import STATUS, Canvas, Changes, Layout, Row, can_show, marks_for, row_text
+from argyll_redis.cli.texts import (
+    GAP,
+    columns_of,
+    counted,
+    duration,
+    is_terminal,
+    listed,
+    paint,
+    printable,
+    shortened,
+    status,
+)
+from argyll_redis.cli.tree import ASCII, UNICODE, branches
+
+Shape = Mapping[str, Any]
+
+MIN_COLUMNS, MIN_ROWS = 48, 6
+"""Of a terminal that a tree is drawn on; a smaller one gets lines."""
+BAR = 10
+MAX_NAME_PART = 3
+"""The name, with its branch, has at most this part of the columns."""
+NO_ENGINE = "no engine is alive: nothing goes on until one runs (`argyll engine`)"
+SKIPPED = {"predicate": "its predicate was false", "match": "its gate is closed", "unwanted": "not needed"}
+
+
+class Screen(Protocol):
+    """What shows how far a flow is."""
+
+    def say(self, line: str) -> None:
+        """Says something that is not the flow's."""
+        ...
+
+    def show(self, progress: Shape, *, now_ms: int, has_engine: bool) -> None:
+        """Shows it as it is now, by the server's clock."""
+        ...
+
+
+def screen_for(*, as_json: bool) -> Screen:
+    """Picks the screen for standard output."""
+    if as_json:
+        return JsonLines()
+    columns, rows = Canvas.size()
+    is_drawable = is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
+    return Tree(sys.stdout) if is_drawable and columns >= MIN_COLUMNS and rows >= MIN_ROWS else Lines()
+
+
+# ------------------------------------------------------------------------ rows
+
+
+def rows_of(progress: Shape, now_ms: int) -> list[Row]:
+    """A row a step, in the order of the plan."""
+    return [_row(step, now_ms) for step in progress["steps"]]
+
+
+def _row(step: Shape, now_ms: int) -> Row:
+    return Row(
+        step["id"],
+        step["status"],
+        step.get("items", 0),
+        step["succeeded"] + step["failed"] + step["skipped"],
+        step["retries"],
+        step["lost"],
+        step["accepted"],
+        note=", ".join(_notes(step, now_ms)),
+        error=step.get("error", ""),
+    )
+
+
+def _notes(step: Shape, now_ms: int) -> Iterable[str]:
+    """What there is to say of a step, the most pressing first."""
+    match step["status"]:
+        case "pending":
+            yield f"waits for {listed(step['waits_for'])}" if step["waits_for"] else ""
+        case "active":
+            yield from _active(step, now_ms)
+        case "skipped":
+            yield SKIPPED.get(step.get("reason", ""), "")
+        case "failed":
+            yield step.get("error", "")
+        case _:
+            yield duration(_ms(step["completed_at"]) - _ms(step["started_at"]))
+    if step["status"] != "pending":
+        mended = [(step["retries"], "retried"), (step["lost"], "taken over")]
+        yield from (f"{count} {what}" for count, what in mended if count)
+
+
+def _active(step: Shape, now_ms: int) -> Iterable[str]:
+    if step["waiting"]:
+        yield _retry(step, now_ms)
+    if step["accepted"]:
+        who = "waits" if step["items"] == 1 else f"{step['accepted']} wait"
+        yield f"{who} for an outcome from outside"
+    if step["failed"]:
+        yield f"{step['failed']} failed"
+    running = step["active"] - step["accepted"]
+    if running and step["items"] > 1:
+        yield f"{running} running"
+    if step["waiting"] and step.get("error"):
+        yield step["error"]
+
+
+def _retry(step: Shape, now_ms: int) -> str:
+    wait_ms = _ms(step["next_retry_at"]) - now_ms
+    due = f"in {duration(max(round(wait_ms, -2), 100))}" if wait_ms > 0 else "due"
+    return f"retry {due}" if step["waiting"] == 1 else f"{step['waiting']} retries, next {due}"
+
+
+def _ms(rfc3339: str) -> int:
+    return round(datetime.fromisoformat(rfc3339).timestamp() * 1_000)
+
+
+def _elapsed_ms(progress: Shape, now_ms: int) -> int:
+    end = _ms(progress["completed_at"]) if "completed_at" in progress else now_ms
+    return max(end - _ms(progress["created_at"]), 0)
+
+
+# --------------------------------------------------------------------- screens
+
+
+class JsonLines:
+    """Prints what is new as an object a line."""
+
+    def __init__(self) -> None:
+        self._version = 0
+
+    def say(self, line: str) -> None:
+        """Says something on standard error: standard output is for objects."""
+        click.echo(line, err=True)
+
+    def show(self, progress: Shape, *, now_ms: int, has_engine: bool) -> None:
+        """Prints it if it was not printed before."""
+        if progress["version"] > self._version:
+            self._version = progress["version"]
+            print_json_line(progress)
+
+
+class Lines:
+    """Prints a line for each thing that happened."""
+
+    def __init__(self) -> None:
+        self._changes = Changes(self._print, with_starts=True)
+        self._has_engine = True
+        self._is_over = False
+        """Whether the outcome was printed."""
+
+    def say(self, line: str) -> None:
+        """Says something on standard error."""
+        click.echo(line, err=True)
+
+    def _print(self, line: str) -> None:
+        click.echo(printable(line))
+
+    def show(self, progress: Shape, *, now_ms: int, has_engine: bool) -> None:
+        """Prints what is new."""
+        elapsed_ms = _elapsed_ms(progress, now_ms)
+        if not has_engine and self._has_engine:
+            self.say(NO_ENGINE)
+        self._has_engine = has_engine
+        self._changes.show(rows_of(progress, now_ms), elapsed_ms)
+        if progress["status"] != "active" and not self._is_over:
+            self._print(f"{duration(elapsed_ms):>8}  flow {progress['id']} {progress['status']}")
+            self._is_over = True
+
+
+class Tree:
+    """Draws the plan as a tree, in place; what is drawn last stays."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._canvas = Canvas(stream)
+        self._marks = marks_for(stream)
+        self._glyphs = UNICODE if can_show("├└│…", stream) else ASCII
+        self._branches: dict[str, str] = {}
+        self._window = Window()
+        self._count = 5
+        """Columns of counts: they only grow, so that nothing jumps to and fro."""
+
+    def say(self, line: str) -> None:
+        """Writes a line above the tree."""
+        self._canvas.say(shortened(printable(line), self._canvas.size()[0] - 1))
+
+    def show(self, progress: Shape, *, now_ms: int, has_engine: bool) -> None:
+        """Draws it."""
+        columns, lines = self._canvas.size()
+        head = [self._head(progress, now_ms, columns)]
+        if not has_engine and progress["status"] == "active":
+            text = shortened(NO_ENGINE, columns - 1)
+            head.append(paint(text, "yellow", stream=self._canvas.stream))
+        rows = self._in_order(progress, now_ms)
+        shown = self._window.of(rows, lines - 1 - len(head))
+        layout = self._layout(rows, columns)
+        drawn = [
+            row_text(row, layout, self._marks, self._canvas.stream) if isinstance(row, Row) else row
+            for row in shown
+        ]
+        self._canvas.draw([*head, *drawn])
+
+    def _head(self, progress: Shape, now_ms: int, columns: int) -> str:
+        steps = progress["steps"]
+        over = sum(step["status"] in ("completed", "failed", "skipped") for step in steps)
+        rest = (
+            f"{GAP}{duration(_elapsed_ms(progress, now_ms))}{GAP}{over} of {counted(len(steps), 'step')} over"
+        )
+        room = columns - 1 - len("flow ") - len(GAP) - STATUS - len(rest)
+        name = shortened(printable(progress["id"]), max(room, 1))
+        return f"flow {name}{GAP}{status(progress['status'])}{rest}"
+
+    def _in_order(self, progress: Shape, now_ms: int) -> list[Row]:
+        if not self._branches:
+            needs = {step["id"]: step["needs"] for step in progress["steps"]}
+            self._branches = branches(needs, progress["goals"], self._glyphs)
+        rows = {row.id: row for row in rows_of(progress, now_ms)}
+        return [replace(rows[id], branch=branch) for id, branch in self._branches.items()]
+
+    def _layout(self, rows: Sequence[Row], columns: int) -> Layout:
+        self._count = max(self._count, *(len(f"{row.done}/{row.items}") for row in rows), 0)
+        name = max((columns_of(row.label) for row in rows), default=0)
+        return Layout(columns, min(name, columns // MAX_NAME_PART), BAR, self._count)
+
+
+class Window:
+    """The part of many rows that a terminal has room for: it stays where it is while something goes on
+    in it, and says how many rows are above and below, and how they stand."""
+
+    def __init__(self) -> None:
+        self._start = 0
+
+    def of(self, rows: Sequence[Row], room: int) -> list[Row | str]:
+        """At most `room` rows, the first and the last of which may be words."""
+        if len(rows) <= room:
+            return list(rows)
+        size = max(room - 2, 1)
+        focus = _focus(rows)
+        if not self._start <= focus < self._start + size:
+            self._start = focus - size // 3
+        self._start = max(0, min(self._start, len(rows) - size))
+        end = self._start + size
+        return [_hidden(rows[: self._start], "above"), *rows[self._start : end], _hidden(rows[end:], "below")]
+
+
+def _focus(rows: Sequence[Row]) -> int:
+    """What somebody who watches wants to see: the first step that runs, or failed, or waits."""
+    for wanted in ("active", "failed", "pending"):
+        for place, row in enumerate(rows):
+            if row.status == wanted:
+                return place
+    return 0
+
+
+def _hidden(rows: Sequence[Row], where: str) -> str:
+    if not rows:
+        return ""
+    standing = Counter(row.status for row in rows)
+    return f"{len(rows)} more {where}: " + ", ".join(f"{count} {word}" for word, count in standing.items())

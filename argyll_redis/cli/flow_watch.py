@@ -1,0 +1,104 @@
+"""`argyll flow watch`: a flow as it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from argyll_redis.cli.completing import complete_flows
+from argyll_redis.cli.flow_screens import Screen, Shape, screen_for
+from argyll_redis.cli.opened import run
+from argyll_redis.cli.options import Asked, common
+from argyll_redis.cli.refusals import BadNews
+from argyll_redis.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from argyll_redis.app import Argyll
+
+TICK_S = 0.5
+"""How often what changes by itself is drawn: times."""
+ENGINES_S = 3.0
+"""How often engines are looked for."""
+
+
+@click.command()
+@click.argument("flow_id", metavar="FLOW", shell_complete=complete_flows)
+@common
+def watch(asked: Asked, flow_id: str) -> None:
+    """Watch FLOW go on, until it is deactivated.
+
+    On a terminal the plan is drawn as a tree: under each step what it needs, and beside it how many of
+    its items are over, what it waits for, when its next retry is due. Elsewhere each thing that happens
+    is a line; with --json every line is an object. Ctrl-C ends the watching, not the flow. Exits with 1
+    when the flow failed.
+
+    \b
+    Example: argyll flow watch order-17
+    """
+    screen = screen_for(as_json=asked.as_json)
+    last = run(asked, lambda app: _follow(app, flow_id, screen), say=screen.say)
+    if last["status"] == "failed":
+        raise BadNews(f"flow {flow_id} failed: {last.get('error') or 'without an error'}")
+
+
+async def _follow(app: Argyll, flow_id: str, screen: Screen) -> Shape:
+    """Shows how far the flow is, again and again; gives what was shown last."""
+    clock = (await app.node()).clock
+    has_engine = True
+    looked_s = -ENGINES_S
+    progress: Shape = {}
+    async with _newest(app.flow(flow_id).watch()) as newest:
+        async for progress in newest:
+            loop_s = asyncio.get_running_loop().time()
+            if progress["status"] == "active" and loop_s - looked_s >= ENGINES_S:
+                looked_s, has_engine = loop_s, await _has_engine(app)
+            screen.show(progress, now_ms=clock.now_ms(), has_engine=has_engine)
+    return progress
+
+
+async def _has_engine(app: Argyll) -> bool:
+    try:
+        return bool(await app.engines())
+    except StoreUnavailable:
+        return True  # nobody knows
+
+
+@asynccontextmanager
+async def _newest(shapes: AsyncIterator[Shape]) -> AsyncIterator[AsyncIterator[Shape]]:
+    """What comes, and what came last again at every tick; what was overtaken is left out."""
+    changed = asyncio.Event()
+    last: list[Shape] = []
+
+    async def read() -> None:
+        try:
+            async for shape in shapes:
+                last[:] = [shape]
+                changed.set()
+        finally:
+            changed.set()
+
+    reader = asyncio.get_running_loop().create_task(read())
+
+    async def ticks() -> AsyncIterator[Shape]:
+        while not reader.done():
+            try:
+                await asyncio.wait_for(changed.wait(), TICK_S)
+            except TimeoutError:
+                pass
+            else:
+                changed.clear()
+            if last:
+                yield last[0]
+        await reader
+        if last:
+            yield last[0]
+
+    try:
+        yield ticks()
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)

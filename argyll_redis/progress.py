@@ -12,8 +12,8 @@ from argyll_redis.views import rfc3339
 
 
 def progress(flow: Flow) -> dict[str, JSON]:
-    """A flow at its version: `{id, status, version, goals, created_at, completed_at, last_updated, error,
-    steps}`. What is not set is left out, and times are RFC 3339, as in the state.
+    """A flow at its version: `{id, status, version, imported, goals, created_at, completed_at,
+    last_updated, error, steps}`. What is not set is left out, and times are RFC 3339, as in the state.
 
     A step is `{id, status, needs, waits_for, items, succeeded, failed, skipped, active, accepted, waiting,
     retries, lost, next_retry_at, started_at, completed_at, error, reason}`. `needs` are the steps that
@@ -25,6 +25,7 @@ def progress(flow: Flow) -> dict[str, JSON]:
             "id": flow.id,
             "status": str(flow.status),
             "version": flow.version,
+            "imported": flow.is_imported or None,
             "goals": list(flow.plan.goals),
             "created_at": rfc3339(flow.at_of(1)),
             "completed_at": rfc3339(flow.at_of(flow.ended_version)),

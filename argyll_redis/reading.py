@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from argyll_redis.core.audit import Violation, audit_log
 from argyll_redis.core.events import Recorded
-from argyll_redis.core.explain import explain
+from argyll_redis.core.explain import Clause, explain
 from argyll_redis.core.model import JSON, Plan, StepId
 from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.reader import did_you_mean
-from argyll_redis.core.state import Flow, FlowStatus
+from argyll_redis.core.state import Flow, FlowStatus, StepStatus
 from argyll_redis.errors import InvalidInput, UnknownFlow, UnknownStep
 from argyll_redis.store.codec import decode
 from argyll_redis.store.protocol import EngineInfo, Head
@@ -114,11 +114,14 @@ class Reading:
         if begun.is_imported:
             handlers = None  # whoever has them, nothing of it is run here
         explained = explain(flow_id, events, step, now_ms=await node.store.now_ms(), handlers=handlers)
+        clauses = [*explained.clauses]
+        if begun.is_imported and explained.status in (StepStatus.PENDING, StepStatus.ACTIVE):
+            clauses.append(Clause("the flow was imported: it is read, and nothing of it goes on here", 1))
         return {
             "flow_id": flow_id,
             "step": step,
             "status": str(explained.status),
-            "why": [{"text": clause.text, "version": clause.version} for clause in explained.clauses],
+            "why": [{"text": clause.text, "version": clause.version} for clause in clauses],
         }
 
     async def waiting(self, flow_id: str, step: str) -> list[dict[str, JSON]]:

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from argyll_redis.core.catalog import Catalog, check_initial
 from argyll_redis.core.commands import Start
@@ -124,12 +124,19 @@ def _timeout_ms(given: Any) -> int:
     return given
 
 
+class Planned(NamedTuple):
+    """A plan, and the hash of its bytes."""
+
+    plan: Plan
+    hash: str
+
+
 class Starter:
     """Plans and starts flows of one app."""
 
     def __init__(self, app: Argyll) -> None:
         self._app = app
-        self._planned: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
+        self._planned: OrderedDict[tuple[Any, ...], Planned] = OrderedDict()
 
     async def start_many(self, given: Sequence[Mapping[str, Any]]) -> list[FlowHandle | Exception]:
         node = await self._app.node()
@@ -140,28 +147,28 @@ class Starter:
         try:
             request = read_request(given, self._app.id_of)
             try:
-                plan = self.plan(catalog, request.goals, request.init)
-                self._check_ready(catalog, plan, request)
+                planned = self._plan(node, catalog, request)
+                self._check_ready(catalog, planned.plan, request)
             except ArgyllError:
                 if request.is_named and await self._exists(node, request):
                     return FlowHandle(self._app, request.id)
                 raise
-            await node.committer.ask(request.id, self._command(node, catalog, plan, request))
+            await node.committer.ask(request.id, self._command(catalog, planned, request))
         except Exception as error:
             return error
         return FlowHandle(self._app, request.id)
 
-    def plan(self, catalog: Catalog, goals: Sequence[StepId], init: Mapping[str, list[JSON]]) -> Plan:
+    def _plan(self, node: Node, catalog: Catalog, request: Request) -> Planned:
         """Plans, or takes the plan of an equal start: only the names of initial values matter, as
         long as no gate looks at them."""
-        key = (catalog.version, tuple(goals), tuple(sorted(init)))
-        plan = self._planned.get(key)
-        if plan is None:
-            plan = make_plan(catalog, goals, init, self._app.config.retry)
-            self._planned[key] = plan
+        key = (catalog.version, request.goals, tuple(sorted(request.init)))
+        planned = self._planned.get(key)
+        if planned is None:
+            plan = make_plan(catalog, request.goals, request.init, self._app.config.retry)
+            planned = self._planned[key] = Planned(plan, node.logs.plans.add(plan))
             if len(self._planned) > PLANNED:
                 self._planned.popitem(last=False)
-        return plan
+        return planned
 
     async def preview(self, goals: Sequence[Any], init: Mapping[str, Any] | None = None) -> Plan:
         """Plans without starting, and shows more of what is missing."""
@@ -170,11 +177,11 @@ class Starter:
         request = read_request({"goals": goals, "init": init}, self._app.id_of)
         return preview(catalog, request.goals, request.init, self._app.config.retry)
 
-    def _command(self, node: Node, catalog: Catalog, plan: Plan, request: Request) -> Start:
+    def _command(self, catalog: Catalog, planned: Planned, request: Request) -> Start:
         return Start(
             by=self._app.by("start"),
-            plan=plan,
-            plan_hash=node.logs.plans.add(plan),
+            plan=planned.plan,
+            plan_hash=planned.hash,
             seed=new_seed(),
             init=request.init,
             labels=request.labels,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from argyll_redis.cli.answers import print_json, print_text
+from argyll_redis.cli.completing import complete_flows
 from argyll_redis.cli.opened import run
 from argyll_redis.cli.options import Asked, common
 from argyll_redis.cli.refusals import BadNews
@@ -12,12 +13,14 @@ from argyll_redis.cli.texts import counted, table, terminal_width
 
 
 @click.command(short_help="Check every invariant of one flow or of all.")
-@click.argument("flow", required=False)
+@click.argument("flow", required=False, shell_complete=complete_flows)
 @common
 def audit(asked: Asked, flow: str | None) -> None:
     """Check every invariant that a log can show, of FLOW or of all flows of the namespace.
 
     Nothing is changed. Exits with 1 when an invariant is violated.
+
+    Example: `argyll audit order-17`
     """
     found = run(asked, lambda app: app.audit(flow))
     violations = found["violations"]

@@ -74,6 +74,8 @@ def demo(
     Markdown. Without --redis a server from PATH is started for this command only; then two engine
     processes share the work, and one of them is killed in the middle. Without a server on PATH, it runs
     in memory. At the end everything is checked; exits with 1 when anything is off.
+
+    Example: `argyll demo --report-dir report`
     """
     from argyll_redis.demo.analysis import standard_library
     from argyll_redis.demo.run import Request

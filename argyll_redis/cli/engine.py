@@ -91,6 +91,8 @@ def engine(
 
     Without --app it runs the steps of the queue builtin only. With --app, an URL and a namespace that
     are not given here are those of the app.
+
+    Example: `argyll engine --app shop:app --concurrency 50`
     """
     configured = _configured(
         asked, app, queue, {name: value for name, value in given.items() if value is not None}

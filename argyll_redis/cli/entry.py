@@ -23,12 +23,14 @@ from argyll_redis.cli.refusals import ReaderGone, refusal_of, say
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("argyll_redis.cli.demo", "Run the main job on real input and watch it."),
+    "dev": ("argyll_redis.cli.dev", "Run a server and an engine to try things out on."),
     "engine": ("argyll_redis.cli.engine", "Run an engine: take work, run it, keep flows going."),
-    "step": ("argyll_redis.cli.step", "The catalog: register and show steps."),
+    "step": ("argyll_redis.cli.step", "The catalog: register, change and show steps."),
     "plan": ("argyll_redis.cli.plan", "Show what a flow would run, without starting it."),
     "flow": ("argyll_redis.cli.flow", "Start, follow, explain and end flows."),
     "queue": ("argyll_redis.cli.queue", "Show what waits and runs in each queue."),
     "audit": ("argyll_redis.cli.audit", "Check every invariant of one flow or of all."),
+    "doctor": ("argyll_redis.cli.doctor", "Look at the server and the namespace, and say what to mend."),
 }
 """By name: the module, whose object of that name is the command, and the short help."""
 

@@ -8,6 +8,10 @@ import click
 
 from argyll_redis.cli import flow_texts
 from argyll_redis.cli.answers import print_json, print_json_line, print_text
+from argyll_redis.cli.completing import complete_flows, complete_steps
+from argyll_redis.cli.flow_moves import export, import_flow, restart
+from argyll_redis.cli.flow_outside import complete, fail
+from argyll_redis.cli.flow_watch import watch
 from argyll_redis.cli.opened import run
 from argyll_redis.cli.options import Asked, common, init_options, read_init, read_texts, read_values
 from argyll_redis.cli.refusals import BadNews, GaveUpWaiting
@@ -34,11 +38,15 @@ def flow() -> None:
     """
 
 
+for command in (watch, restart, complete, fail, export, import_flow):
+    flow.add_command(command)
+
+
 # ----------------------------------------------------------------------- start
 
 
 @flow.command()
-@click.argument("goals", metavar="GOAL...", nargs=-1, required=True)
+@click.argument("goals", metavar="GOAL...", nargs=-1, required=True, shell_complete=complete_steps)
 @click.option("--id", metavar="ID", help="The flow's id; starting it again with the same is a success.")
 @init_options
 @click.option("--label", metavar="KEY=VALUE", multiple=True, help="A label, to find the flow by.")
@@ -68,6 +76,8 @@ def start(
 
     GOAL is the id of a step that must be done. With --wait the exit status is 1 when the flow failed,
     and 5 when its timeout passed and no engine ended it.
+
+    Example: `argyll flow start ship --init order_id=17 --id order-17 --wait`
     """
     request: dict[str, Any] = {
         "init": read_init(init, init_file),
@@ -90,7 +100,7 @@ def start(
 
 
 @flow.command()
-@click.argument("flow_id", metavar="FLOW")
+@click.argument("flow_id", metavar="FLOW", shell_complete=complete_flows)
 @click.option(
     "--timeout-ms", metavar="MS", type=click.IntRange(0, WAITABLE_MS), help="Give up after so long, with 5."
 )
@@ -99,6 +109,8 @@ def wait(asked: Asked, flow_id: str, timeout_ms: int | None) -> None:
     """Wait for the outcome of FLOW and print it.
 
     Exits with 1 when the flow failed, with 5 when it gave up waiting.
+
+    Example: `argyll flow wait order-17 --timeout-ms 30000`
     """
     run(asked, lambda app: _await_outcome(asked, app, app.flow(flow_id), timeout_ms))
 
@@ -133,12 +145,14 @@ async def _given_up(app: Argyll, handle: FlowHandle, timeout_ms: int) -> str:
 
 
 @flow.command()
-@click.argument("flow_id", metavar="FLOW")
+@click.argument("flow_id", metavar="FLOW", shell_complete=complete_flows)
 @common
 def cancel(asked: Asked, flow_id: str) -> None:
     """End FLOW as failed, with the error "cancelled".
 
     A flow that is over is left as it is; that is no error.
+
+    Example: `argyll flow cancel order-17`
     """
     did = run(asked, lambda app: app.cancel(flow_id))
     message = f"flow {flow_id} is cancelled" if did else f"flow {flow_id} was over already"
@@ -154,7 +168,10 @@ def cancel(asked: Asked, flow_id: str) -> None:
 @flow.command(name="list")
 @common
 def list_flows(asked: Asked) -> None:
-    """List the newest flows, 1,000 at most."""
+    """List the newest flows, 1,000 at most.
+
+    Example: `argyll flow list`
+    """
     flows = run(asked, lambda app: app.flows())
     if asked.as_json:
         print_json(flows)
@@ -163,11 +180,14 @@ def list_flows(asked: Asked) -> None:
 
 
 @flow.command()
-@click.argument("flow_id", metavar="FLOW")
+@click.argument("flow_id", metavar="FLOW", shell_complete=complete_flows)
 @click.option("--at", metavar="N", type=int, help="As the flow was at version N.")
 @common
 def show(asked: Asked, flow_id: str, at: int | None) -> None:
-    """Show the state of FLOW: its steps and its attributes."""
+    """Show the state of FLOW: its steps and its attributes.
+
+    Example: `argyll flow show order-17 --at 12`
+    """
     state = run(asked, lambda app: app.state(flow_id, at=at))
     if asked.as_json:
         print_json(state)
@@ -176,7 +196,7 @@ def show(asked: Asked, flow_id: str, at: int | None) -> None:
 
 
 @flow.command()
-@click.argument("flow_id", metavar="FLOW")
+@click.argument("flow_id", metavar="FLOW", shell_complete=complete_flows)
 @click.option(
     "--after", metavar="N", type=click.IntRange(min=0), default=0, help="Only what came after version N."
 )
@@ -186,6 +206,8 @@ def events(asked: Asked, flow_id: str, after: int, follow: bool) -> None:
     """Print the events of FLOW.
 
     With --follow and --json every event is an object on a line of its own.
+
+    Example: `argyll flow events order-17 --follow`
     """
 
     async def printed(app: Argyll) -> None:
@@ -204,14 +226,16 @@ def events(asked: Asked, flow_id: str, after: int, follow: bool) -> None:
 
 
 @flow.command()
-@click.argument("flow_id", metavar="FLOW")
-@click.argument("step_id", metavar="STEP")
+@click.argument("flow_id", metavar="FLOW", shell_complete=complete_flows)
+@click.argument("step_id", metavar="STEP", shell_complete=complete_steps)
 @common
 def why(asked: Asked, flow_id: str, step_id: str) -> None:
     """Say why STEP of FLOW is as it is.
 
     Why it ran, waits, was skipped, failed, or was never planned. The number before each clause is the
     version of the event that it is about.
+
+    Example: `argyll flow why order-17 ship`
     """
     explained = run(asked, lambda app: app.why(flow_id, step_id))
     if asked.as_json:

@@ -36,6 +36,7 @@ BAR = 10
 MAX_NAME_PART = 3
 """The name, with its branch, has at most this part of the columns."""
 NO_ENGINE = "no engine is alive: nothing goes on until one runs (`argyll engine`)"
+IMPORTED = "it was imported before its end: it is read, and nothing of it goes on here"
 SKIPPED = {"predicate": "its predicate was false", "match": "its gate is closed", "unwanted": "not needed"}
 
 
@@ -61,6 +62,15 @@ def screen_for(*, as_json: bool) -> Screen:
 
 
 # ------------------------------------------------------------------------ rows
+
+
+def hindrance(progress: Shape, *, has_engine: bool) -> str:
+    """Why an active flow does not go on, whatever its steps say; empty when nothing is known."""
+    if progress["status"] != "active":
+        return ""
+    if progress.get("imported"):
+        return IMPORTED
+    return "" if has_engine else NO_ENGINE
 
 
 def rows_of(progress: Shape, now_ms: int) -> list[Row]:
@@ -155,7 +165,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._changes = Changes(self._print, with_starts=True)
-        self._has_engine = True
+        self._hindering = ""
         self._is_over = False
         """Whether the outcome was printed."""
 
@@ -169,9 +179,10 @@ class Lines:
     def show(self, progress: Shape, *, now_ms: int, has_engine: bool) -> None:
         """Prints what is new."""
         elapsed_ms = _elapsed_ms(progress, now_ms)
-        if not has_engine and self._has_engine:
-            self.say(NO_ENGINE)
-        self._has_engine = has_engine
+        hindering = hindrance(progress, has_engine=has_engine)
+        if hindering and hindering != self._hindering:
+            self.say(hindering)
+        self._hindering = hindering
         self._changes.show(rows_of(progress, now_ms), elapsed_ms)
         if progress["status"] != "active" and not self._is_over:
             self._print(f"{duration(elapsed_ms):>8}  flow {progress['id']} {progress['status']}")
@@ -198,9 +209,8 @@ class Tree:
         """Draws it."""
         columns, lines = self._canvas.size()
         head = [self._head(progress, now_ms, columns)]
-        if not has_engine and progress["status"] == "active":
-            text = shortened(NO_ENGINE, columns - 1)
-            head.append(paint(text, "yellow", stream=self._canvas.stream))
+        if hindering := hindrance(progress, has_engine=has_engine):
+            head.append(paint(shortened(hindering, columns - 1), "yellow", stream=self._canvas.stream))
         rows = self._in_order(progress, now_ms)
         shown = self._window.of(rows, lines - 1 - len(head))
         layout = self._layout(rows, columns)

@@ -36,8 +36,7 @@ def watch(asked: Asked, flow_id: str) -> None:
     is a line; with --json every line is an object. Ctrl-C ends the watching, not the flow. Exits with 1
     when the flow failed.
 
-    \b
-    Example: argyll flow watch order-17
+    Example: `argyll flow watch order-17`
     """
     screen = screen_for(as_json=asked.as_json)
     last = run(asked, lambda app: _follow(app, flow_id, screen), say=screen.say)

@@ -56,6 +56,14 @@ def run(
         return run_async(connected)
 
 
+def run_looking(asked: Asked, work: Callable[[Argyll], Coroutine[Any, Any, T]]) -> T:
+    """As `run`, for work that connects by itself because it copes with a server that cannot be used."""
+    from argyll_redis.app import Argyll
+
+    with _log_in_lines(_to_stderr):
+        return run_async(lambda: work(Argyll(asked.url or DEFAULT_URL, asked.namespace or DEFAULT_NAMESPACE)))
+
+
 # ------------------------------------------------------------------------ logs
 
 

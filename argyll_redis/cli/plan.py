@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from argyll_redis.cli.answers import print_json, print_text
+from argyll_redis.cli.completing import complete_steps
+from argyll_redis.cli.dot import dot_text
 from argyll_redis.cli.opened import run
 from argyll_redis.cli.options import Asked, common, init_options, read_init
 from argyll_redis.cli.step import step_table
@@ -14,24 +16,31 @@ from argyll_redis.cli.texts import counted, facts, listed, table, terminal_width
 
 
 @click.command(short_help="Show what a flow would run, without starting it.")
-@click.argument("goals", metavar="GOAL...", nargs=-1, required=True)
+@click.argument("goals", metavar="GOAL...", nargs=-1, required=True, shell_complete=complete_steps)
 @init_options
 @click.option("--why", is_flag=True, help="Say of every step why it is in the plan or left out.")
+@click.option("--dot", is_flag=True, help="Draw it: print the plan as a graph for Graphviz.")
 @common
 def plan(
-    asked: Asked, goals: tuple[str, ...], init: tuple[str, ...], init_file: str | None, why: bool
+    asked: Asked, goals: tuple[str, ...], init: tuple[str, ...], init_file: str | None, why: bool, dot: bool
 ) -> None:
     """Show what a flow would run to reach the goals, without starting it.
 
     GOAL is the id of a step that must be done. Initial values that the goals need and that are not
     given are named. Nothing is stored.
+
+    Example: `argyll plan ship --init order_id=17 --dot | dot -Tsvg > plan.svg`
     """
     from argyll_redis.core.plan_json import plan_to_json
 
+    if dot and (why or asked.as_json):
+        raise click.UsageError("--dot goes with neither --why nor --json")
     values = read_init(init, init_file)
     planned = run(asked, lambda app: app.plan(goals, values))
     document = plan_to_json(planned)
-    if asked.as_json:
+    if dot:
+        print_text(dot_text(planned))
+    elif asked.as_json:
         print_json(document)
     else:
         order = sorted(planned.steps, key=lambda id: -planned.rank.get(id, 0))

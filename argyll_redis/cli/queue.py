@@ -16,6 +16,8 @@ def queue(asked: Asked) -> None:
     """Show what waits and runs in each queue, and how many live engines serve it.
 
     `builtin` is the queue of all steps but python ones, `control` is what engines should look at.
+
+    Example: `argyll queue`
     """
     stats = run(asked, lambda app: app.queue_stats())
     if asked.as_json:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from argyll_redis.cli.answers import print_json, print_text
+from argyll_redis.cli.completing import complete_steps
 from argyll_redis.cli.opened import run
 from argyll_redis.cli.options import Asked, common, name_of, read_document
 from argyll_redis.cli.texts import counted, facts, listed, pairs, table, terminal_width
@@ -15,9 +16,9 @@ from argyll_redis.errors import InvalidInput, Problem
 STEP_ROLES = ("required", "optional", "const", "meta", "output")
 
 
-@click.group(short_help="The catalog: register and show steps.")
+@click.group(short_help="The catalog: register, change and show steps.")
 def step() -> None:
-    """The catalog: register and show steps."""
+    """The catalog: register, change and show steps."""
 
 
 @step.command()
@@ -29,32 +30,77 @@ def register(asked: Asked, file: str) -> None:
     FILE holds a step definition as JSON, or a list of them; "-" is standard input. All steps are
     checked together, and either all are registered or none. A step that is registered already with
     the same definition is left as it is; another definition of the same id is refused.
+
+    Example: `argyll step register steps.json`
     """
+    definitions, is_list = _definitions(file)
+    _answer(asked, run(asked, lambda app: app.register_steps(definitions)), "registered", is_list=is_list)
+
+
+@step.command()
+@click.argument("file")
+@common
+def update(asked: Asked, file: str) -> None:
+    """Replace the definitions of registered steps by those in FILE, as one transaction.
+
+    FILE holds a step definition as JSON, or a list of them; "-" is standard input. Every one of them
+    must be registered: else none is changed, and the status is 4. An equal definition changes nothing.
+    Flows that were started before keep the definitions that they were started with.
+
+    Example: `argyll step update steps.json`
+    """
+    definitions, is_list = _definitions(file)
+    _answer(asked, run(asked, lambda app: app.update_steps(definitions)), "updated", is_list=is_list)
+
+
+@step.command()
+@click.argument("id", shell_complete=complete_steps)
+@common
+def delete(asked: Asked, id: str) -> None:
+    """Remove the step ID from the catalog.
+
+    Flows that were started before keep it; what needs it cannot be planned any more.
+
+    Example: `argyll step delete charge`
+    """
+    run(asked, lambda app: app.unregister_step(id))
+    message = f"step {id} is removed"
+    if asked.as_json:
+        print_json({"message": message})
+    else:
+        print_text(message)
+
+
+def _definitions(file: str) -> tuple[list[Any], bool]:
+    """The definitions in a file, and whether they were given as a list. Raises `InvalidInput`."""
     document = read_document(file)
     definitions = document if isinstance(document, list) else [document]
     if not definitions:
         mend = "give a step or a list of steps"
         raise InvalidInput(problems=[Problem(name_of(file), "holds no step", mend)])
-    steps = run(asked, lambda app: app.register_steps(definitions))
-    message = _registered([each["id"] for each in steps])
+    return definitions, isinstance(document, list)
+
+
+def _answer(asked: Asked, steps: list[Any], done: str, *, is_list: bool) -> None:
+    ids = [each["id"] for each in steps]
+    message = f"step {ids[0]} is {done}"
+    if len(ids) > 1:
+        message = f"{counted(len(ids), 'step')} are {done}: {listed(ids)}"
     if not asked.as_json:
         print_text(message)
-    elif isinstance(document, list):
+    elif is_list:
         print_json({"message": message, "steps": steps, "count": len(steps)})
     else:
         print_json({"message": message, "step": steps[0]})
 
 
-def _registered(ids: list[str]) -> str:
-    if len(ids) == 1:
-        return f"step {ids[0]} is registered"
-    return f"{counted(len(ids), 'step')} are registered: {listed(ids)}"
-
-
 @step.command(name="list")
 @common
 def list_steps(asked: Asked) -> None:
-    """List the registered steps."""
+    """List the registered steps.
+
+    Example: `argyll step list`
+    """
     steps = run(asked, lambda app: app.steps())
     if asked.as_json:
         print_json({"steps": steps, "count": len(steps)})
@@ -65,10 +111,13 @@ def list_steps(asked: Asked) -> None:
 
 
 @step.command()
-@click.argument("id")
+@click.argument("id", shell_complete=complete_steps)
 @common
 def show(asked: Asked, id: str) -> None:
-    """Show the step ID with every default filled in."""
+    """Show the step ID with every default filled in.
+
+    Example: `argyll step show charge`
+    """
     definition = run(asked, lambda app: app.get_step(id))
     if asked.as_json:
         print_json(definition)

@@ -17,8 +17,9 @@ from argyll_redis.runtime.clock import ServerClock, monotonic_ms, spread_ms
 from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.engine import Engine, EngineConfig
 from argyll_redis.runtime.follower import Follower
-from argyll_redis.runtime.keeper import Keeper, Renewer
+from argyll_redis.runtime.keeper import Keeper
 from argyll_redis.runtime.logs import Logs
+from argyll_redis.runtime.renewer import Renewer
 from argyll_redis.scripting import Evaluator
 from argyll_redis.steps.job import Handler
 from argyll_redis.store.protocol import Store

@@ -1,8 +1,9 @@
 """Known bugs, to be planted from outside: a simulator that does not find them proves nothing.
 
 M1 to M7 are mistakes that systems of this kind have made, three of which ten thousand flows under
-`kill -9` did not show; the others were ours. The product has no switch for them: a bug stands before the network (what goes
-wrong between two calls), at the server (within one call), or replaces a rule while it is planted.
+`kill -9` did not show; the others were ours. The product has no switch for them: a bug stands before
+the network (what goes wrong between two calls), at the server (within one call), or replaces a rule
+while it is planted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from argyll_redis.core.commands import Outcome, Report
 from argyll_redis.core.state import WorkItem
 from argyll_redis.core.turn import Turn as CoreTurn
 from argyll_redis.runtime.engine import Engine
-from argyll_redis.runtime.keeper import Sweep
+from argyll_redis.runtime.sweep import Sweep
 from argyll_redis.runtime.work import InHand
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.memory_server import MemoryServer

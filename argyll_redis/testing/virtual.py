@@ -111,6 +111,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Callbacks run so far."""
         self.complaints: list[str] = []
         """What asyncio had to say of errors that nobody dealt with."""
+        self._own_thread = threading.get_ident()
         self._now_s = 0.0
         self._limit_s = limit_ms / MS
         self._limit_callbacks = limit_callbacks
@@ -156,7 +157,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon_threadsafe(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        if self._thread_id not in (None, threading.get_ident()):
+        if threading.get_ident() != self._own_thread:
             raise RuntimeError("virtual time knows no threads: nothing could tell when one is done")
         return self.call_soon(callback, *args, context=context)
 

@@ -1,0 +1,172 @@
+"""The sweep: what open flows ought to have pending and lack is restored, whatever took it away.
+
+The log is the truth and every queue a cache of it; this is what makes the sentence true.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from argyll_redis.core.commands import Look, Lose
+from argyll_redis.core.decide import decide
+from argyll_redis.core.inputs import Evaluate
+from argyll_redis.core.model import Token
+from argyll_redis.core.outbox import References, outstanding
+from argyll_redis.core.state import Flow
+from argyll_redis.errors import (
+    ArgyllError,
+    HistoryLost,
+    InvariantBroken,
+    UnknownEvent,
+)
+from argyll_redis.runtime.clock import ServerClock
+from argyll_redis.runtime.committer import Committer
+from argyll_redis.runtime.logs import Logs
+from argyll_redis.runtime.mailbox import Posted
+from argyll_redis.store.protocol import CONTROL, Due, Store, work_stream
+
+log = logging.getLogger(__name__)
+
+SWEEP_HEADS = 100
+"""Heads of open flows looked at in one round."""
+UNREADABLE_FLOWS = 10_000
+"""Flows that a sweep remembers not to look at; with more it begins anew."""
+SILENT_LEASES = 1.5
+"""An open flow silent for so many leases is looked at by the sweep."""
+
+
+@dataclass(slots=True)
+class Suspect:
+    """A flow that lacked something at a version."""
+
+    version: int
+    lacks: frozenset[str]
+
+
+class Sweep:
+    """Finds open flows that lack what they ought to have pending, and restores it.
+
+    What is missing in two passes at the same version is restored: an attempt counts as lost, a due
+    entry is added again, and what a look would bring is decided. A first pass alone may have fallen
+    between two commits.
+    """
+
+    def __init__(
+        self,
+        engine_id: str,
+        *,
+        store: Store,
+        committer: Committer,
+        logs: Logs,
+        clock: ServerClock,
+        evaluate: Evaluate,
+    ) -> None:
+        self.restored = 0
+        self._by = f"timer:{engine_id}"
+        self._store = store
+        self._committer = committer
+        self._logs = logs
+        self._clock = clock
+        self._evaluate = evaluate
+        self._cursor = "0"
+        self._turn = 0
+        self._suspects: dict[str, Suspect] = {}
+        self._unreadable: set[str] = set()
+        """Flows that this version cannot read or decide on: left to newer ones."""
+
+    async def round(self, partitions: Sequence[int], lease_ms: int) -> None:
+        """Looks at a page of the open flows of one partition."""
+        if not partitions:
+            return
+        partition = partitions[self._turn % len(partitions)]
+        flow_ids, self._cursor = await self._store.walk(partition, "open", self._cursor, SWEEP_HEADS)
+        if self._cursor == "0":
+            self._turn += 1
+        heads = await self._store.heads(flow_ids) if flow_ids else []
+        before_ms = self._clock.now_ms() - round(SILENT_LEASES * lease_ms)
+        silent = [
+            flow_id
+            for flow_id, head in zip(flow_ids, heads, strict=True)
+            if head is not None and head.at <= before_ms and not self._is_left_alone(flow_id)
+        ]
+        for gone in set(flow_ids) - set(silent):
+            self._suspects.pop(gone, None)
+        if silent:
+            await self._look_at(partition, silent)
+
+    def _is_left_alone(self, flow_id: str) -> bool:
+        return flow_id in self._unreadable or flow_id in self._committer.quarantined
+
+    async def _look_at(self, partition: int, flow_ids: Sequence[str]) -> None:
+        flows = await self._read(flow_ids)
+        references = await self._store.references(partition)
+        for flow in flows:
+            try:
+                self._judge(flow, references)
+            except InvariantBroken as error:
+                self._leave_alone(flow.id, error)
+
+    async def _read(self, flow_ids: Sequence[str]) -> list[Flow]:
+        """Reads flows; one that cannot be read holds up no other."""
+        flows = [Flow(flow_id) for flow_id in flow_ids]
+        try:
+            await self._logs.catch_up(flows)
+        except (InvariantBroken, UnknownEvent, HistoryLost) as error:
+            if len(flows) == 1:
+                self._leave_alone(flow_ids[0], error)
+                return []
+            return [flow for flow_id in flow_ids for flow in await self._read([flow_id])]
+        return flows
+
+    def _leave_alone(self, flow_id: str, error: ArgyllError) -> None:
+        log.error('the sweep leaves flow "%s" alone: %s', flow_id, error)
+        if len(self._unreadable) >= UNREADABLE_FLOWS:
+            self._unreadable.clear()
+        self._unreadable.add(flow_id)
+
+    def _judge(self, flow: Flow, references: frozenset[tuple[str, str]]) -> None:
+        ought = outstanding(flow, self._clock.now_ms())
+        lacks = self._lacking(flow, ought, references)
+        suspect = self._suspects.pop(flow.id, None)
+        if not lacks:
+            return
+        if suspect is None or suspect.version != flow.version:
+            self._suspects[flow.id] = Suspect(flow.version, lacks)
+            return
+        for lack in sorted(lacks & suspect.lacks):
+            self.restored += 1
+            log.warning('flow "%s" lacked %s: restored', flow.id, lack)
+            self._committer.post(flow.id, self._restoration(ought, lack))
+
+    def _lacking(
+        self, flow: Flow, ought: References, references: frozenset[tuple[str, str]]
+    ) -> frozenset[str]:
+        """What a flow ought to have pending and has not: `work <payload>`, `due <member>` or `look`."""
+        lacks = {f"work {payload}" for queue, payload in ought.work if not _has(references, queue, payload)}
+        for member in ought.due:
+            stream, _, payload = member.partition(" ")
+            if (stream, payload) not in references:
+                lacks.add(f"due {member}")
+        has_control = any(s == CONTROL and p.split(" ", 1)[0] == flow.id for s, p in references)
+        if not lacks and not has_control and self._look_brings_something(flow):
+            lacks.add("look")
+        return frozenset(lacks)
+
+    def _look_brings_something(self, flow: Flow) -> bool:
+        look = Look(self._by)
+        return bool(decide(flow, [look], now_ms=self._clock.now_ms(), evaluate=self._evaluate).events)
+
+    def _restoration(self, ought: References, lack: str) -> Posted:
+        kind, _, rest = lack.partition(" ")
+        if kind == "work":
+            _, token, attempt, _ = rest.split(" ")
+            return Posted(Lose(self._by, Token(token), int(attempt)))
+        if kind == "due":
+            return Posted(None, ops=[Due(rest, max(0, ought.due[rest] - self._clock.now_ms()))])
+        return Posted(Look(self._by))
+
+
+def _has(references: frozenset[tuple[str, str]], queue: str, payload: str) -> bool:
+    return (work_stream(queue), payload) in references

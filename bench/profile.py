@@ -57,14 +57,22 @@ PARTS: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("runtime/engine.py", ()),
         ("runtime/work.py", ()),
     ),
-    "committer: mailboxes, batches, answers": (("runtime/committer.py", ()), ("runtime/mailbox.py", ())),
+    "committer: mailboxes, turns, batches, answers": (
+        ("runtime/committer.py", ()),
+        ("runtime/turns.py", ()),
+        ("runtime/mailbox.py", ()),
+    ),
     "wait for results: handles, the feed": (
         ("argyll_redis/handle.py", ()),
         ("runtime/follower.py", ()),
         ("core/collect.py", ("result_of",)),
         ("store/reads.py", ("feed", "heads")),
     ),
-    "keeper: heartbeat, due entries, leases": (("runtime/keeper.py", ()),),
+    "keeper: heartbeat, due entries, leases, sweep": (
+        ("runtime/keeper.py", ()),
+        ("runtime/renewer.py", ()),
+        ("runtime/sweep.py", ()),
+    ),
     "the bench itself": (("bench/worker.py", ("burst", "_started", "_check")),),
 }
 """Each part by where it is: the end of a file's path, and functions there (none: all). The innermost

@@ -282,7 +282,7 @@ class Engine:
 
     def _say(self, held: InHand, command: Command | None) -> None:
         """Posts what is said of an entry; the turn that carries it acknowledges the entry."""
-        held.is_reported = True
+        self.hand.report(held)
         self._committer.post(held.flow_id, Settling(self, held, command))
 
     def _forget(self, held: InHand) -> None:

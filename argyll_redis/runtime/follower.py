@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 BLOCK_MS = 2_000
 ERROR_DELAY_MS = 1_000
+UNWANTED_READS = 5
+"""Reads that go on after the last follower has left: the next one finds the feeds being read."""
 
 
 class Following:
@@ -65,6 +67,7 @@ class Follower:
         """By flow; in order, as all that is woken shall be woken in the same order every time."""
         self._cursors: dict[int, str] = {}
         self._task: asyncio.Task[None] | None = None
+        self._beginning: asyncio.Task[None] | None = None
 
     def follow(self, flow_id: str) -> Following:
         """To be entered (`async with`); from then on no change is missed."""
@@ -72,12 +75,14 @@ class Follower:
 
     async def add(self, following: Following) -> None:
         self._following.setdefault(following.flow_id, {})[following] = None
-        if self._task is None or self._task.done():
-            try:
-                await self._begin()
-            except BaseException:
-                self.remove(following)
-                raise
+        try:
+            while self._task is None or self._task.done():
+                if self._beginning is None:
+                    self._beginning = asyncio.get_running_loop().create_task(self._begin())
+                await asyncio.shield(self._beginning)  # one serves all that wait
+        except BaseException:
+            self.remove(following)
+            raise
 
     def remove(self, following: Following) -> None:
         others = self._following.get(following.flow_id, {})
@@ -92,15 +97,18 @@ class Follower:
 
     async def _begin(self) -> None:
         """Finds out where the feeds are, so that whatever comes after is seen, and starts reading."""
-        start = dict.fromkeys(range(self._store.partitions), "$")
-        reply = await self._store.feed(start, 0)
+        try:
+            reply = await self._store.feed(dict.fromkeys(range(self._store.partitions), "$"), 0)
+        finally:
+            self._beginning = None
         self._cursors = dict(reply.cursors)
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._read())
+        self._task = asyncio.get_running_loop().create_task(self._read())
 
     async def _read(self) -> None:
+        unwanted = 0
         try:
-            while self._following:
+            while unwanted < UNWANTED_READS:
+                unwanted = 0 if self._following else unwanted + 1
                 try:
                     reply = await self._store.feed(self._cursors, BLOCK_MS)
                 except NamespaceEmptied:
@@ -139,7 +147,8 @@ class Follower:
     async def close(self) -> None:
         """Reads no more; whoever still follows is told."""
         self._fail(StoreUnavailable("the app was closed while this was waited for"))
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        for task in (self._beginning, self._task):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self._task = None

@@ -78,10 +78,20 @@ class Hand:
             before = self._held.pop(key_of(held.entry), None)
             if now is not None:
                 self._held[key_of(held.entry)] = now
-            self._counts[stream] = self._counts.get(stream, 0) + (now is not None) - (before is not None)
+            counted = before is not None and not before.is_reported
+            self._counts[stream] = self._counts.get(stream, 0) + (now is not None) - counted
+
+    def report(self, held: InHand) -> None:
+        """Notes that what an entry came to is on its way: it no longer counts, as the commit that
+        carries the word takes it out of its stream."""
+        stream = (held.entry.partition, held.entry.stream)
+        with self._lock:
+            if not held.is_reported and self._held.get(key_of(held.entry)) is held:
+                self._counts[stream] -= 1
+            held.is_reported = True
 
     def count(self, partition: int, stream: str) -> int:
-        """How many entries of a stream are in hand."""
+        """How many entries of a stream are in hand and not answered yet."""
         return self._counts.get((partition, stream), 0)
 
     def all(self) -> list[InHand]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -59,6 +60,18 @@ async def echo(job: Job) -> Outcome:
     count = job.inputs.get("count")
     value: JSON = list(range(count)) if isinstance(count, int) else 1
     return Succeeded({output.inner: value for output in job.step.outputs})
+
+
+class CountedStore:
+    """A store whose calls are counted."""
+
+    def __init__(self, store: Any, calls: Counter[str]) -> None:
+        self._store = store
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        self._calls[name] += 1
+        return getattr(self._store, name)
 
 
 class Fleet:

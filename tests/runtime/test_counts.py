@@ -16,7 +16,7 @@ from argyll_redis.runtime.clock import new_seed
 from argyll_redis.runtime.node import Node
 from argyll_redis.steps.job import Job
 from argyll_redis.store.protocol import CommitReply, Fetch, Turn
-from tests.runtime.nodes import chain, echo, fan_out, fleet, wide
+from tests.runtime.nodes import CountedStore, chain, echo, fan_out, fleet, wide
 from tests.servers import StoreFactory
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +30,24 @@ async def test_a_flow_of_five_steps_in_a_chain_is_six_commits(store_factory: Sto
         flow = await those.finished("f")
         commits = [node.committer.counters.commits for node in (those.client, *those.nodes)]
         assert (sum(commits), flow.status, len(flow.turn_firsts)) == (6, FlowStatus.COMPLETED, 6)
+
+
+async def test_an_engine_that_commits_gets_the_next_work_in_the_reply(store_factory: StoreFactory) -> None:
+    """With slots to spare, a chain in one process costs its six commits and no read of its own."""
+    async with fleet(store_factory, chain(5)) as those:
+        calls: Counter[str] = Counter()
+        node = Node(CountedStore(store_factory(), calls), "both")
+        await node.open()
+        those.nodes.append(node)
+        await those.add_engine(node=node)
+        plan = await those.plan(["s4"], {"a0": [1]})
+        start = Start("start:both", plan, node.logs.plans.add(plan), new_seed(), {"a0": [1]})
+        while not calls["block"]:
+            await asyncio.sleep(0)  # the engine waits for work
+        before = Counter(calls)
+        await node.committer.ask("f", start)
+        assert (await those.finished("f")).status is FlowStatus.COMPLETED
+        assert (calls["commit"] - before["commit"], calls["fetch"] - before["fetch"]) == (6, 0)
 
 
 async def test_under_load_there_are_fewer_calls_than_commits(store_factory: StoreFactory) -> None:

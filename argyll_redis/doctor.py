@@ -59,7 +59,13 @@ async def _examined(store: Store, namespace: str) -> AsyncIterator[Remark]:
             async for remark in _namespace(store, namespace):
                 yield remark
     except (StoreUnfit, NamespaceEmptied) as error:
-        yield Remark(Level.FAULT, str(error), "mend that first, then look again")
+        yield _fault(str(error), "mend that, then look again")
+
+
+def _fault(text: str, otherwise: str) -> Remark:
+    """A fault from the text of an error, which ends with its mend in brackets where it knows one."""
+    what, _, mend = text.removesuffix(")").partition(" (")
+    return Remark(Level.FAULT, what, mend) if text.endswith(")") else Remark(Level.FAULT, text, otherwise)
 
 
 # ---------------------------------------------------------------------- server
@@ -73,7 +79,7 @@ async def _server(store: Store) -> AsyncIterator[Remark]:
         return
     wrong = await store.can_run_scripts()
     if wrong:
-        yield Remark(Level.FAULT, f"it runs no scripts: {wrong}", "allow EVAL, and let it write")
+        yield _fault(f"it runs no scripts: {wrong}", "allow EVAL to the user")
     else:
         yield Remark(Level.OK, "it runs scripts")
     yield await _clocks(store)

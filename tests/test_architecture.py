@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("app", "archive", "catalog_api", "config", "connection", "doctor", "handle", "moving"),
-            *("outside", "progress", "reading", "starting", "sync", "views"),
+            *("outside", "progress", "reading", "starting", "sync", "tally", "views"),
         }
     ),
     frozenset({"", "testing"}),

@@ -24,7 +24,7 @@ from argyll_redis.cli.screen import (
 from argyll_redis.cli.texts import GAP, printable, wants_colour
 
 if TYPE_CHECKING:
-    from argyll_redis.demo.tally import StepTally, Tally
+    from argyll_redis.tally import StepTally, Tally
 
 BAR, COUNT, NOTE = 20, 9, 13
 """Columns of parts of a row; the bar is narrower where there is no room."""

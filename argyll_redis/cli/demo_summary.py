@@ -11,7 +11,7 @@ from argyll_redis.cli.texts import counted, duration, facts, paint, status, tabl
 
 if TYPE_CHECKING:
     from argyll_redis.demo.run import Check, Outcome
-    from argyll_redis.demo.tally import StepTally, Tally
+    from argyll_redis.tally import StepTally, Tally
 
 FIGURES = ("modules", "lines", "functions", "circles")
 """Figures of the report that the summary names."""

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def dot_text(plan: Plan) -> str:
     """Steps as boxes, goals with a double line, attributes as ovals; what is required and not given is
     dashed, and so is the way to a step that can do without."""
-    lines = ["digraph plan {", "  rankdir=LR;", '  node [fontname="sans-serif"];', '  edge [fontname="sans-serif"];']
-    lines += (f"  {line};" for line in (*_steps(plan), *_attributes(plan), *_edges(plan)))
-    return "\n".join([*lines, "}"])
+    fonts = ['node [fontname="sans-serif"]', 'edge [fontname="sans-serif"]']
+    lines = ["rankdir=LR", *fonts, *_steps(plan), *_attributes(plan), *_edges(plan)]
+    return "\n".join(["digraph plan {", *(f"  {line};" for line in lines), "}"])
 
 
 def _steps(plan: Plan) -> Iterator[str]:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -94,14 +94,13 @@ def engine(
 
     Example: `argyll engine --app shop:app --concurrency 50`
     """
-    configured = _configured(
-        asked, app, queue, {name: value for name, value in given.items() if value is not None}
-    )
-    _log_to_stderr(as_json=asked.as_json)
-    run_async(lambda: _serve(configured, Announcer(configured, asked.as_json), concurrency, queue))
+    settings = {name: value for name, value in given.items() if value is not None}
+    served = configured(asked, app, queue, settings)
+    log_to_stderr(as_json=asked.as_json)
+    run_async(lambda: serve(served, Announcer(served, asked.as_json), concurrency, queue))
 
 
-def _configured(asked: Asked, target: str | None, queues: tuple[str, ...], given: dict[str, Any]) -> Argyll:
+def configured(asked: Asked, target: str | None, queues: tuple[str, ...], given: dict[str, Any]) -> Argyll:
     """The app that is asked for, or one without python steps, with the settings that were given.
 
     Raises `InvalidInput`.
@@ -134,6 +133,14 @@ def _of_option(problem: Problem) -> Problem:
 
 
 # ----------------------------------------------------------------------- serve
+
+
+class Teller(Protocol):
+    """Says what an engine does."""
+
+    def started(self, engine: Engine) -> None: ...
+    def draining(self) -> None: ...
+    def stopped(self) -> None: ...
 
 
 class Announcer:
@@ -189,7 +196,7 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-async def _serve(app: Argyll, announcer: Announcer, concurrency: int | None, queues: tuple[str, ...]) -> None:
+async def serve(app: Argyll, announcer: Teller, concurrency: int | None, queues: tuple[str, ...]) -> None:
     """Runs the engine; the first signal drains it, the second ends the process."""
     stop = asyncio.Event()
     _on_signals(stop, announcer.draining)
@@ -243,7 +250,7 @@ class _JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
-def _log_to_stderr(*, as_json: bool) -> None:
+def log_to_stderr(*, as_json: bool) -> None:
     """Sends the package's log to standard error; an app that set up logging itself keeps its own."""
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TextIO
 import click
 
 from argyll_redis.cli.answers import print_json_line
-from argyll_redis.cli.screen import STATUS, Canvas, Changes, Layout, Row, can_show, marks_for, row_text
+from argyll_redis.cli.screen import STATUS, Canvas, Layout, Row, can_show, marks_for, row_text
 from argyll_redis.cli.texts import (
     GAP,
     columns_of,
@@ -33,8 +33,8 @@ Shape = Mapping[str, Any]
 MIN_COLUMNS, MIN_ROWS = 48, 6
 """Of a terminal that a tree is drawn on; a smaller one gets lines."""
 BAR = 10
-MAX_NAME_PART = 3
-"""The name, with its branch, has at most this part of the columns."""
+MAX_NAME_PART = 0.4
+"""Of the columns, for the name with its branch."""
 NO_ENGINE = "no engine is alive: nothing goes on until one runs (`argyll engine`)"
 IMPORTED = "it was imported before its end: it is read, and nothing of it goes on here"
 SKIPPED = {"predicate": "its predicate was false", "match": "its gate is closed", "unwanted": "not needed"}
@@ -52,13 +52,13 @@ class Screen(Protocol):
         ...
 
 
-def screen_for(*, as_json: bool) -> Screen:
-    """Picks the screen for standard output."""
+def screen_for(*, as_json: bool) -> Screen | None:
+    """Picks the screen for standard output; None where things are told in lines."""
     if as_json:
         return JsonLines()
     columns, rows = Canvas.size()
     is_drawable = is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
-    return Tree(sys.stdout) if is_drawable and columns >= MIN_COLUMNS and rows >= MIN_ROWS else Lines()
+    return Tree(sys.stdout) if is_drawable and columns >= MIN_COLUMNS and rows >= MIN_ROWS else None
 
 
 # ------------------------------------------------------------------------ rows
@@ -86,9 +86,7 @@ def _row(step: Shape, now_ms: int) -> Row:
         step["succeeded"] + step["failed"] + step["skipped"],
         step["retries"],
         step["lost"],
-        step["accepted"],
-        note=", ".join(_notes(step, now_ms)),
-        error=step.get("error", ""),
+        note=", ".join(note for note in _notes(step, now_ms) if note),
     )
 
 
@@ -98,14 +96,14 @@ def _notes(step: Shape, now_ms: int) -> Iterable[str]:
         case "pending":
             yield f"waits for {listed(step['waits_for'])}" if step["waits_for"] else ""
         case "active":
-            yield from _active(step, now_ms)
+            yield ", ".join(_active(step, now_ms)) or f"for {_rounded(now_ms - _ms(step['started_at']))}"
         case "skipped":
             yield SKIPPED.get(step.get("reason", ""), "")
         case "failed":
             yield step.get("error", "")
         case _:
             yield duration(_ms(step["completed_at"]) - _ms(step["started_at"]))
-    if step["status"] != "pending":
+    if step["status"] in ("completed", "failed"):
         mended = [(step["retries"], "retried"), (step["lost"], "taken over")]
         yield from (f"{count} {what}" for count, what in mended if count)
 
@@ -114,8 +112,8 @@ def _active(step: Shape, now_ms: int) -> Iterable[str]:
     if step["waiting"]:
         yield _retry(step, now_ms)
     if step["accepted"]:
-        who = "waits" if step["items"] == 1 else f"{step['accepted']} wait"
-        yield f"{who} for an outcome from outside"
+        is_one = step["items"] == 1
+        yield "outcome comes from outside" if is_one else f"{step['accepted']} from outside"
     if step["failed"]:
         yield f"{step['failed']} failed"
     running = step["active"] - step["accepted"]
@@ -127,8 +125,13 @@ def _active(step: Shape, now_ms: int) -> Iterable[str]:
 
 def _retry(step: Shape, now_ms: int) -> str:
     wait_ms = _ms(step["next_retry_at"]) - now_ms
-    due = f"in {duration(max(round(wait_ms, -2), 100))}" if wait_ms > 0 else "due"
+    due = f"in {_rounded(wait_ms)}" if wait_ms > 0 else "due"
     return f"retry {due}" if step["waiting"] == 1 else f"{step['waiting']} retries, next {due}"
+
+
+def _rounded(ms: int) -> str:
+    """A time that is still running, in tenths of seconds."""
+    return f"{max(ms, 0) / 1_000:.1f} s" if ms < 60_000 else duration(ms)
 
 
 def _ms(rfc3339: str) -> int:
@@ -158,35 +161,6 @@ class JsonLines:
         if progress["version"] > self._version:
             self._version = progress["version"]
             print_json_line(progress)
-
-
-class Lines:
-    """Prints a line for each thing that happened."""
-
-    def __init__(self) -> None:
-        self._changes = Changes(self._print, with_starts=True)
-        self._hindering = ""
-        self._is_over = False
-        """Whether the outcome was printed."""
-
-    def say(self, line: str) -> None:
-        """Says something on standard error."""
-        click.echo(line, err=True)
-
-    def _print(self, line: str) -> None:
-        click.echo(printable(line))
-
-    def show(self, progress: Shape, *, now_ms: int, has_engine: bool) -> None:
-        """Prints what is new."""
-        elapsed_ms = _elapsed_ms(progress, now_ms)
-        hindering = hindrance(progress, has_engine=has_engine)
-        if hindering and hindering != self._hindering:
-            self.say(hindering)
-        self._hindering = hindering
-        self._changes.show(rows_of(progress, now_ms), elapsed_ms)
-        if progress["status"] != "active" and not self._is_over:
-            self._print(f"{duration(elapsed_ms):>8}  flow {progress['id']} {progress['status']}")
-            self._is_over = True
 
 
 class Tree:
@@ -240,7 +214,7 @@ class Tree:
     def _layout(self, rows: Sequence[Row], columns: int) -> Layout:
         self._count = max(self._count, *(len(f"{row.done}/{row.items}") for row in rows), 0)
         name = max((columns_of(row.label) for row in rows), default=0)
-        return Layout(columns, min(name, columns // MAX_NAME_PART), BAR, self._count)
+        return Layout(columns, min(name, int(columns * MAX_NAME_PART)), BAR, self._count)
 
 
 class Window:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from argyll_redis.cli.completing import complete_flows
-from argyll_redis.cli.flow_screens import Screen, Shape, screen_for
+from argyll_redis.cli.flow_screens import Screen, Shape, hindrance, screen_for
 from argyll_redis.cli.opened import run
 from argyll_redis.cli.options import Asked, common
 from argyll_redis.cli.refusals import BadNews
+from argyll_redis.cli.screen import Changes, Row
+from argyll_redis.cli.texts import duration, printable
 from argyll_redis.errors import StoreUnavailable
+from argyll_redis.tally import StepTally, Tally
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll
@@ -39,12 +42,46 @@ def watch(asked: Asked, flow_id: str) -> None:
     Example: `argyll flow watch order-17`
     """
     screen = screen_for(as_json=asked.as_json)
-    last = run(asked, lambda app: _follow(app, flow_id, screen), say=screen.say)
+    if screen is None:
+        last = run(asked, lambda app: _tell(app, flow_id))
+    else:
+        last = run(asked, lambda app: _show(app, flow_id, screen), say=screen.say)
     if last["status"] == "failed":
         raise BadNews(f"flow {flow_id} failed: {last.get('error') or 'without an error'}")
 
 
-async def _follow(app: Argyll, flow_id: str, screen: Screen) -> Shape:
+async def _tell(app: Argyll, flow_id: str) -> Shape:
+    """Says in a line each what happened and happens, each with its own time; gives how it ended."""
+    handle = app.flow(flow_id)
+    async with aclosing(handle.watch()) as shapes:
+        began = await anext(shapes)
+    if hindering := hindrance(began, has_engine=await _has_engine(app)):
+        click.echo(hindering, err=True)
+    tally = Tally.of([step["id"] for step in began["steps"]])
+    changes = Changes(lambda line: click.echo(printable(line)), with_starts=True)
+    async for event in handle.events():
+        tally.add(event)
+        if event["type"] in ("flow_completed", "flow_failed"):
+            click.echo(f"{duration(tally.elapsed_ms):>8}  flow {printable(flow_id)} {tally.status}")
+        elif step := tally.steps.get(event["data"].get("step", "")):
+            changes.show([_row(step)], tally.elapsed_ms)
+    return {"status": tally.status, "error": tally.error}
+
+
+def _row(step: StepTally) -> Row:
+    return Row(
+        step.id,
+        step.status,
+        step.items,
+        step.done,
+        step.retried,
+        step.taken_over,
+        step.outside,
+        error=step.error,
+    )
+
+
+async def _show(app: Argyll, flow_id: str, screen: Screen) -> Shape:
     """Shows how far the flow is, again and again; gives what was shown last."""
     clock = (await app.node()).clock
     has_engine = True

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from argyll_redis.app import Argyll
 
 T = TypeVar("T")
+SAME_AGAIN_S = 30.0
+"""How long a command that goes on does not repeat what it has said."""
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -68,19 +70,21 @@ def run_looking(asked: Asked, work: Callable[[Argyll], Coroutine[Any, Any, T]]) 
 
 
 class _Lines(logging.Handler):
-    """Says what is logged in one line each, without tracebacks, and nothing twice in a row."""
+    """Says what is logged in one line each, without tracebacks, and of the same kind only now and then:
+    a server that is away for a minute is news once."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
         self._say = say
-        self._last = ""
+        self._said_s: dict[str, float] = {}
+        """When something of a kind was last said."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Says a line."""
-        line = printable(f"{record.levelname.lower()}: {record.getMessage()}")
-        if line != self._last:
-            self._last = line
-            self._say(line)
+        last_s = self._said_s.get(str(record.msg), -SAME_AGAIN_S)
+        if record.created - last_s >= SAME_AGAIN_S:
+            self._said_s[str(record.msg)] = record.created
+            self._say(printable(f"{record.levelname.lower()}: {record.getMessage()}"))
 
 
 def _to_stderr(line: str) -> None:

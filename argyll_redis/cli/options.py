@@ -1,6 +1,7 @@
 """Options that commands share, and how `name=value` and files of JSON are read.
 
-`common` gives a command `--redis`, `--namespace` and `--json`, as one `Asked`.
+`common` gives a command `--redis`, `--namespace` and `--json`, as one `Asked`; `placed` does so for
+commands that go elsewhere by default.
 """
 
 from __future__ import annotations
@@ -34,32 +35,40 @@ class Asked:
     as_json: bool
 
 
-def common(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options that all have; it is called with an `Asked` first."""
+def placed(default_server: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes what gives a command the options that all have; it is called with an `Asked` first.
+    `default_server` says where the command goes when nobody says where."""
 
-    @click.option(
-        "--redis",
-        "url",
-        metavar="URL",
-        envvar="ARGYLL_REDIS_URL",
-        show_envvar=True,
-        show_default=DEFAULT_URL,
-        help="The Redis to use: redis://, rediss:// or unix://.",
-    )
-    @click.option(
-        "--namespace",
-        metavar="NAME",
-        envvar="ARGYLL_NAMESPACE",
-        show_envvar=True,
-        show_default=DEFAULT_NAMESPACE,
-        help="The namespace in it.",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
-    @functools.wraps(function)
-    def called(*, url: str | None, namespace: str | None, as_json: bool, **options: Any) -> None:
-        function(Asked(url, namespace, as_json), **options)
+    def give(function: Callable[..., None]) -> Callable[..., None]:
+        @click.option(
+            "--redis",
+            "url",
+            metavar="URL",
+            envvar="ARGYLL_REDIS_URL",
+            show_envvar=True,
+            show_default=default_server,
+            help="The Redis to use: redis://, rediss:// or unix://.",
+        )
+        @click.option(
+            "--namespace",
+            metavar="NAME",
+            envvar="ARGYLL_NAMESPACE",
+            show_envvar=True,
+            show_default=DEFAULT_NAMESPACE,
+            help="The namespace in it.",
+        )
+        @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+        @functools.wraps(function)
+        def called(*, url: str | None, namespace: str | None, as_json: bool, **options: Any) -> None:
+            function(Asked(url, namespace, as_json), **options)
 
-    return called
+        return called
+
+    return give
+
+
+common = placed(DEFAULT_URL)
+"""Gives a command the options that all have."""
 
 
 def init_options(function: Callable[..., None]) -> Callable[..., None]:

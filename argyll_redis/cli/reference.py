@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import cleandoc
 
 import click
 
@@ -20,13 +21,14 @@ the same.
 ## What holds for every command
 
 `--redis URL` and `--namespace NAME`, or the variables `ARGYLL_REDIS_URL` and `ARGYLL_NAMESPACE`, say where a
-command goes. Without them it is `redis://localhost:6379/0` and `argyll`; `argyll demo` starts a server of its
-own instead. Passwords in URLs are never printed.
+command goes. Without them it is `redis://localhost:6379/0` and `argyll`; `argyll demo` and `argyll dev` start
+a server of their own instead. Passwords in URLs are never printed.
 
 With `--json` a command prints one JSON document on standard output: what the matching route of the HTTP
-API answers. A command that follows (`argyll flow events --follow`, `argyll engine`) prints one object a
-line. `argyll flow wait` and `argyll flow start --wait` print `{id, status, result, error}`. What is wrong is
-said on standard error, one line each, as `error: ...`. Nothing asks questions.
+API answers. A command that follows (`argyll flow events --follow`, `argyll flow watch`, `argyll engine`,
+`argyll dev`) prints one object a line, and so does `argyll flow export`. `argyll flow wait` and
+`argyll flow start --wait` print `{id, status, result, error}`. What is wrong is said on standard error, one
+line each, as `error: ...`. Nothing asks questions.
 
 Text is for people: tables are aligned by spaces, shortened only on a terminal, and coloured only there and
 when `NO_COLOR` is not set.
@@ -34,10 +36,10 @@ when `NO_COLOR` is not set.
 | exit status | means |
 |---|---|
 | 0 | as asked |
-| 1 | bad news: a flow failed, an invariant is violated |
+| 1 | bad news: a flow failed, an invariant is violated, the doctor found a fault |
 | 2 | wrong usage or refused input |
 | 3 | Redis cannot be reached or is unfit |
-| 4 | no such flow or step |
+| 4 | no such flow, step or token |
 | 5 | gave up waiting |
 | 70 | a bug of argyll; `ARGYLL_DEBUG=1` shows where |
 | 130 | interrupted by Ctrl-C |
@@ -48,8 +50,16 @@ is a number, `n='"3"'` and `n=three` are texts, `xs='[1, 2]'` is one value, a li
 another value. `--init-file FILE` reads an object of names to one value each; the values of options come after
 them. NaN, whole numbers beyond 64 bit and objects with a key twice are refused.
 
-**Completion** in the shell: `eval "$(_ARGYLL_COMPLETE=bash_source argyll)"`, likewise `zsh_source` and
-`fish_source`.
+**Completion** of commands, options, flow ids and step ids, for the shell's start-up file:
+
+| shell | file | line |
+|---|---|---|
+| bash | `~/.bashrc` | `eval "$(_ARGYLL_COMPLETE=bash_source argyll)"` |
+| zsh | `~/.zshrc` | `eval "$(_ARGYLL_COMPLETE=zsh_source argyll)"` |
+| fish | `~/.config/fish/completions/argyll.fish` | `_ARGYLL_COMPLETE=fish_source argyll \\| source` |
+
+Ids are looked up where the command would go: `--redis` and `--namespace` on the line count, and so do the
+variables. When the server does not answer in a moment, nothing is offered.
 """
 
 
@@ -82,8 +92,9 @@ def _sections(command: click.Command, path: str) -> Iterator[str]:
 
 
 def _flowing(help: str) -> str:
-    """Paragraphs as they are written, without click's marks."""
-    return help.replace("\b\n", "").strip()
+    """Paragraphs as they are written, without their indentation (which depends on the version of
+    Python) and without click's marks."""
+    return cleandoc(help).replace("\b\n", "").strip()
 
 
 def _usage(called: str, command: click.Command) -> str:

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, TextIO
 
 from argyll_redis.cli.texts import COLOURS, GAP, columns_of, counted, duration, paint, printable, shortened
@@ -36,7 +37,7 @@ class Row:
     lost: int = 0
     """Attempts that were taken over from a lost engine."""
     outside: int = 0
-    """Items whose outcome comes from outside."""
+    """Attempts whose outcome comes from outside."""
     note: str = ""
     """What else there is to say, at the end of the row."""
     branch: str = ""
@@ -58,7 +59,7 @@ class Layout(NamedTuple):
     columns: int
     name: int
     bar: int
-    count: int
+    counts: int
 
 
 class Marks(NamedTuple):
@@ -90,7 +91,7 @@ def row_text(row: Row, layout: Layout, marks: Marks, stream: TextIO) -> str:
         name + " " * (layout.name - columns_of(name)),
         paint(f"{row.status:<{STATUS}}", colour, stream=stream),
         paint(_bar(row, layout.bar, marks), colour, stream=stream),
-        f"{f'{row.done}/{row.items}' if row.items else '':>{layout.count}}",
+        f"{f'{row.done}/{row.items}' if row.items else '':>{layout.counts}}",
     ]
     shown = GAP.join(cell for cell in cells if cell)
     room = layout.columns - 1 - columns_of(shown) - len(GAP)
@@ -167,18 +168,22 @@ class Changes:
         self._say = say
         self._with_starts = with_starts
         self._seen: dict[str, Row] = {}
-        self._line_s = 0.0
+        self._line_s: dict[str, float] = {}
+        """When it was last said of a step how far it is."""
 
     def show(self, rows: Iterable[Row], elapsed_ms: int) -> None:
-        """Says what is new."""
+        """Says what is new of these steps."""
         rows = list(rows)
-        news = [line for row in rows for line in self._news(row)]
-        if time.monotonic() - self._line_s >= LINE_S:
-            self._line_s = time.monotonic()
-            news += [f"{row.id} {row.done} of {row.items}" for row in rows if _is_long(row)]
-        for line in news:
+        for line in (*chain.from_iterable(map(self._news, rows)), *chain.from_iterable(map(self._far, rows))):
             self._say(f"{duration(elapsed_ms):>8}  {line}")
         self._seen.update({row.id: row for row in rows})
+
+    def _far(self, row: Row) -> Iterable[str]:
+        now_s = time.monotonic()
+        is_long = row.status == "active" and row.items > 1
+        if is_long and now_s - self._line_s.get(row.id, 0.0) >= LINE_S:
+            self._line_s[row.id] = now_s
+            yield f"{row.id} {row.done} of {row.items}"
 
     def _news(self, row: Row) -> Iterable[str]:
         seen = self._seen.get(row.id, Row(row.id))
@@ -189,10 +194,6 @@ class Changes:
         if row.lost > seen.lost:
             yield f"{row.id}: {row.lost} attempts were taken over"
         if row.outside > seen.outside:
-            yield f"{row.id}: {counted(row.outside, 'item')} with an outcome from outside"
+            yield f"{row.id} waits for an outcome from outside"
         if row.is_over and row.status != seen.status:
             yield f"{row.id} {row.status}" + (f": {row.error}" if row.status == "failed" else "")
-
-
-def _is_long(row: Row) -> bool:
-    return row.status == "active" and row.items > 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-MAX_DEPTH = 6
+MAX_DEPTH = 4
 """Levels that are indented: deeper steps stand as deep as these, after an ellipsis."""
 
 

@@ -18,12 +18,12 @@ from argyll_redis.app import Argyll
 from argyll_redis.demo import plain, steps
 from argyll_redis.demo.app import DEEP_GOAL, GOAL, QUEUE, build
 from argyll_redis.demo.crew import Crew, Kill, OwnEngine, short
-from argyll_redis.demo.tally import Tally
 from argyll_redis.handle import FlowHandle
 from argyll_redis.runtime.embedded import Embedded, EmbeddedServer
 from argyll_redis.store.connect import Link, UrlConnector
 from argyll_redis.store.keys import GROUP, Keys
 from argyll_redis.store.protocol import partition_of, work_stream
+from argyll_redis.tally import Tally
 
 TICK_MS = 50
 """How often the flow is looked at, for the screen and for the moment of the kill."""

@@ -258,7 +258,7 @@ class Committer:
         flow = self.cache.get(box.flow_id)
         if flow is not None:
             return flow.version < box.needs_version
-        return not isinstance(box.waiting[0].command, Start)
+        return box.needs_version > 0 or not isinstance(box.waiting[0].command, Start)
 
     async def _warm(self, boxes: list[Mailbox]) -> None:
         """Reads the logs of flows that are not in the cache, all in one read."""
@@ -298,14 +298,14 @@ class Committer:
                 self._was_read(box, flow, read_for)
 
     def _was_read(self, box: Mailbox, flow: Flow, read_for: int) -> None:
-        box.read_for = read_for
+        box.flow, box.read_for = flow, read_for
         if flow.version:
             self.cache.put(flow)
         self._make_ready(box)
 
     def _decide(self, box: Mailbox) -> InFlight | None:
-        box.read_for = -1
-        flow = self.cache.get(box.flow_id) or Flow(box.flow_id)
+        flow = self.cache.get(box.flow_id) or box.flow or Flow(box.flow_id)
+        box.flow, box.read_for = None, -1
         posted = [each for each in box.take(MAX_COMMANDS_A_TURN) if not each.arrive(flow)]
         posted = answer_starts(flow, posted) if flow.version else self._first_start(box, posted)
         if not posted:
@@ -463,6 +463,7 @@ class Committer:
         """The flow is caught up: either this very transaction had been committed and only its reply
         was lost, or its commands are decided again."""
         box, turn, flow = sent.box, sent.turn, sent.decision.draft.base
+        box.flow = flow
         self.cache.put(flow)
         if turn.events and any(event.tx == turn.tx for event in reply.missed):
             self.counters.commits += 1

@@ -107,7 +107,7 @@ class Follower:
     async def _read(self) -> None:
         unwanted = 0
         try:
-            while unwanted < UNWANTED_READS:
+            while self._following or unwanted < UNWANTED_READS:
                 unwanted = 0 if self._following else unwanted + 1
                 try:
                     reply = await self._store.feed(self._cursors, BLOCK_MS)

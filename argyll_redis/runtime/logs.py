@@ -7,7 +7,7 @@ this version does not know raises `UnknownEvent` and is left alone.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 from argyll_redis.core.decide import evolve
@@ -23,6 +23,7 @@ PAGE_EVENTS = 500
 """Events read from one log at a time."""
 PLANS = 256
 """Parsed plans kept at a time."""
+NO_PLANS: Mapping[str, Plan] = {}
 
 
 class PlanBook:
@@ -81,9 +82,9 @@ class Logs:
         behind = list(flows)
         while behind:
             pages = await self._store.load([(flow.id, flow.version, PAGE_EVENTS) for flow in behind])
-            await self._fetch_plans(zip(behind, pages, strict=True))
+            plans = await self._plans_of(zip(behind, pages, strict=True))
             for flow, page in zip(behind, pages, strict=True):
-                evolve(flow, self.record(page))
+                evolve(flow, self.record(page, plans))
             behind = [flow for flow, page in zip(behind, pages, strict=True) if len(page) == PAGE_EVENTS]
 
     async def read(self, flow_id: str) -> Flow:
@@ -99,14 +100,15 @@ class Logs:
     async def events(self, flow_id: str, after: int = 0, limit: int = PAGE_EVENTS) -> list[Recorded]:
         """Reads a page of a log."""
         [page] = await self._store.load([(flow_id, after, limit)])
-        await self._fetch_plans([(Flow(flow_id), page)])
-        return self.record(page)
+        plans = await self._plans_of([(Flow(flow_id), page)])
+        return self.record(page, plans)
 
-    def record(self, stored: Sequence[StoredEvent]) -> list[Recorded]:
-        """Makes events of what a log holds; the plans they name are in the book already."""
-        return [self._record_one(each) for each in stored]
+    def record(self, stored: Sequence[StoredEvent], plans: Mapping[str, Plan] = NO_PLANS) -> list[Recorded]:
+        """Makes events of what a log holds; the plans that starts among them name are given, or in the
+        book already."""
+        return [self._record_one(each, plans) for each in stored]
 
-    def _record_one(self, stored: StoredEvent) -> Recorded:
+    def _record_one(self, stored: StoredEvent, plans: Mapping[str, Plan]) -> Recorded:
         data = decode(stored.data)
         if not isinstance(data, dict):
             raise UnknownEvent(f"event {stored.version} holds no object")
@@ -114,7 +116,7 @@ class Logs:
         if stored.type == "flow_started":
             if isinstance(data.get("plan"), dict):
                 data = self._with_plan_kept(data)
-            plan = self.plans.get(data["plan"])
+            plan = plans.get(data["plan"]) or self.plans.get(data["plan"])
             if plan is None:
                 raise InvariantBroken(f"plan {data['plan']} was not read before its flow")
         return Recorded(
@@ -137,18 +139,25 @@ class Logs:
             self.plans.parse(hash, stored)
         return {**data, "plan": hash, "seed": ""}
 
-    async def _fetch_plans(self, read: Iterable[tuple[Flow, Sequence[StoredEvent]]]) -> None:
-        """Reads the plans that starts among the events name and the book does not have."""
+    async def _plans_of(self, read: Iterable[tuple[Flow, Sequence[StoredEvent]]]) -> dict[str, Plan]:
+        """The plans that starts among the events name: from the book, else read in one round trip. They
+        may be more than the book has room for."""
+        plans: dict[str, Plan] = {}
         missing: dict[str, int] = {}
         for flow, page in read:
             if page and page[0].type == "flow_started":
                 hash = decode(page[0].data)["plan"]
-                if isinstance(hash, str) and self.plans.get(hash) is None:
+                if not isinstance(hash, str):
+                    continue  # an imported flow holds its plan itself
+                if plan := self.plans.get(hash):
+                    plans[hash] = plan
+                else:
                     missing[hash] = partition_of(flow.id, self._store.partitions)
         if not missing:
-            return
+            return plans
         found = await self._store.plans([(partition, hash) for hash, partition in missing.items()])
         for hash, stored in zip(missing, found, strict=True):
             if stored is None:
                 raise HistoryLost(f"plan {hash} is gone while a flow has it")
-            self.plans.parse(hash, stored)
+            plans[hash] = self.plans.parse(hash, stored)
+        return plans

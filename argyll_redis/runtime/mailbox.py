@@ -73,6 +73,8 @@ class Mailbox:
     waiting: deque[Posted] = field(default_factory=deque[Posted])
     is_busy: bool = False
     """Whether it waits in the ready queue, is being read, or has a turn in flight."""
+    flow: Flow | None = None
+    """The flow as it was just read, whatever the cache has room for."""
     read_for: int = -1
     """The highest version that was needed when the log was last read: what is still missing of that
     does not exist. What was posted while the read was under way may need another."""

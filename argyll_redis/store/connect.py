@@ -317,8 +317,10 @@ def _is_stale_blocking(connection: BlockingConnection) -> bool:
 
 
 def _unavailable(error: BaseException, address: str) -> Exception:
-    """Makes the exception for a call without a reply."""
-    if isinstance(error, Exception) and is_known(error):
-        return exception_for(error)
+    """Makes the exception for a call without a reply. What the server answered to a login comes wrapped
+    as a lost connection."""
+    for each in (error, error.__cause__):
+        if isinstance(each, Exception) and is_known(each):
+            return exception_for(each)
     reason = str(error) or "no reply in time"
     return StoreUnavailable(f"cannot reach redis at {address} ({reason})")

@@ -14,7 +14,7 @@ from argyll_redis.runtime.engine import Engine, EngineConfig
 from argyll_redis.runtime.keeper import Keeper
 from argyll_redis.runtime.node import Node
 from argyll_redis.steps.job import Job
-from argyll_redis.testing.outside import Outside
+from argyll_redis.testing.outside import Client, Outside
 from argyll_redis.testing.scenario import EngineSpec, makes_list
 from argyll_redis.testing.stage import Call, Stage
 from argyll_redis.testing.virtual import MS, Process
@@ -64,6 +64,15 @@ class Crew:
         self._outside = outside
         self._generations: dict[int, int] = {}
         self._is_closing = False
+        outside.engines = self._clients
+
+    def _clients(self) -> list[Client]:
+        """The processes of engines that run and are not asked to stop."""
+        return [
+            Client(running.process, running.node, is_open=True)
+            for _, running in sorted(self.running.items())
+            if running.engine is not None and running.spec.unknown is None and not running.stop.is_set()
+        ]
 
     def start(self) -> None:
         for place, spec in enumerate(self._stage.scenario.engines):
@@ -105,7 +114,8 @@ class Crew:
     def _drain(self, place: int) -> None:
         if place in self.running and not self._stage.is_calm:
             self._stage.note(self.running[place].process.name, "is asked to stop")
-            self._stage.journal.disturbances += 1
+            if self.running[place].spec.grace_ms < LONGEST_LEASES * self._stage.scenario.lease_ms:
+                self._stage.journal.disturbances += 1  # else it waits for all that it has begun
             self.running[place].stop.set()
 
     def _ended(self, running: Running, task: asyncio.Task[None]) -> None:
@@ -120,12 +130,12 @@ class Crew:
         elif task.cancelled():
             return
         elif error := task.exception():
-            if not isinstance(error, StoreUnavailable) or not stage.network.disturbances:
+            if not isinstance(error, StoreUnavailable) or not stage.is_disturbed:
                 stage.object(f"engine {name} failed: {error!r}")
             stage.note(name, f"fails: {error}")
         else:
             stage.note(name, "stopped")
-            if self._is_closing or not stage.network.disturbances:
+            if self._is_closing or not stage.is_disturbed:
                 self._check_drained(running)  # else its grace may have ended before a call that was stalled
         running.process.kill()
         if self.running.get(running.place) is running:

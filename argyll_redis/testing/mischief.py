@@ -1,4 +1,5 @@
-"""What befalls entries on the server itself: delivered twice, taken back for a while, or all forgotten."""
+"""What befalls the server itself: entries delivered twice, taken back for a while or all forgotten, and
+a clock that leaps forward."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ TRY_MS = 60
 def do_mischief(stage: Stage) -> None:
     """Plans what will befall entries while faults strike."""
     scenario = stage.scenario
-    deeds = [_double] * scenario.duplicates + [_delay] * scenario.delays + [_wipe] * scenario.wipes
+    deeds = [_double] * scenario.duplicates + [_delay] * scenario.delays
+    deeds += [_wipe] * scenario.wipes + [_leap] * scenario.leaps
     for deed in deeds:
         stage.loop.create_task(_do(stage, stage.random.random() * scenario.faults_ms, deed))
 
@@ -78,6 +80,15 @@ def _withhold(stage: Stage, partition: Partition, name: str, payload: str) -> No
         partition.add_entry(name, payload, stage.now_ms())
 
     stage.loop.call_later(later_ms / MS, give)
+
+
+def _leap(stage: Stage) -> bool:
+    """Lets the server's clock leap forward."""
+    leap_ms = round(stage.random.uniform(0.5, 3) * stage.scenario.lease_ms)
+    stage.journal.disturbances += 1
+    stage.note("server", f"leaps {leap_ms} ms")
+    stage.leapt_ms += leap_ms
+    return True
 
 
 def _wipe(stage: Stage) -> bool:

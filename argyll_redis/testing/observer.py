@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.events import Recorded
+from argyll_redis.core.model import Plan
 from argyll_redis.core.outbox import outstanding
 from argyll_redis.core.state import Flow
 from argyll_redis.runtime.logs import Logs
@@ -23,6 +24,7 @@ class Observer:
         self.events: dict[str, list[Recorded]] = {}
         self._server = server
         self._logs = Logs(MemoryStore(server=server))
+        self._plans: dict[str, Plan] = {}
 
     @property
     def partitions(self) -> Sequence[Partition]:
@@ -35,14 +37,14 @@ class Observer:
                 events = self.events.setdefault(flow_id, [])
                 if len(events) < log.version:
                     self._read_plans(partition)
-                    events += self._logs.record(log.events[len(events) :])
+                    events += self._logs.record(log.events[len(events) :], self._plans)
                     flow = self.flows.setdefault(flow_id, Flow(flow_id))
                     evolve(flow, events[flow.version :])
 
     def _read_plans(self, partition: Partition) -> None:
         for hash, plan in partition.plans.items():
-            if self._logs.plans.get(hash) is None:
-                self._logs.plans.parse(hash, plan.data)
+            if hash not in self._plans:
+                self._plans[hash] = self._logs.plans.parse(hash, plan.data)
 
     def logs(self) -> Iterator[tuple[str, Log]]:
         """Every flow's log."""

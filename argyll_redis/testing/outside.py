@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+VIA_ENGINE = 0.3
+"""How often somebody asks an engine's process and no client."""
 AGAIN_MS = 50
 """How long somebody waits before asking again."""
 
@@ -48,12 +50,9 @@ AGAIN_MS = 50
 class Client:
     """A client's process from its start to its end."""
 
-    place: int
     process: Process
     node: Node
     is_open: bool = False
-    hashes: dict[str, str] = field(default_factory=dict[str, str])
-    """Of the plans that it knows, by flow."""
 
     @property
     def is_idle(self) -> bool:
@@ -67,6 +66,8 @@ class Outside:
         self.clients: dict[int, Client] = {}
         self.served = self._draw_served(stage)
         """Steps whose outcome may come from outside."""
+        self.engines: Callable[[], list[Client]] = list
+        """Gives the processes of engines that may be asked things, too."""
         self._stage = stage
         self._observer = observer
         self._generations: dict[int, int] = {}
@@ -116,7 +117,7 @@ class Outside:
     def _begin(self, place: int) -> None:
         generation = self._generations[place] = self._generations.get(place, 0) + 1
         process = self._stage.loop.process(f"c{place}.{generation}")
-        client = self.clients[place] = Client(place, process, self._stage.node(process))
+        client = self.clients[place] = Client(process, self._stage.node(process))
         task = process.spawn(self._open(client))
         task.add_done_callback(partial(self._opened, client), context=Context())
 
@@ -135,8 +136,11 @@ class Outside:
             client.process.kill()
 
     async def _client(self) -> Client:
-        """Some client that lives; one that died is replaced."""
+        """Some client that lives; one that died is replaced. An engine's process is one, too."""
         while True:
+            engines = self.engines()
+            if engines and self._stage.random.random() < VIA_ENGINE:
+                return self._stage.random.choice(engines)
             place = self._stage.random.choice(sorted(self.clients))
             client = self.clients[place]
             if client.process.is_dead:
@@ -165,7 +169,7 @@ class Outside:
         async def ask(client: Client) -> Answer | FlowConflict:
             asked = command
             if isinstance(asked, Start):
-                asked = replace(asked, plan_hash=_hash_of(client, flow_id, asked))
+                asked = replace(asked, plan_hash=client.node.logs.plans.add(asked.plan))
             try:
                 return await client.node.committer.ask(flow_id, asked)
             except FlowConflict as error:
@@ -308,10 +312,3 @@ class _App:
 
 def _handle(client: Client, flow_id: str) -> FlowHandle:
     return FlowHandle(cast("Argyll", _App(client.node)), flow_id)
-
-
-def _hash_of(client: Client, flow_id: str, start: Start) -> str:
-    found = client.hashes.get(flow_id)
-    if found is None:
-        found = client.hashes[flow_id] = client.node.logs.plans.add(start.plan)
-    return found

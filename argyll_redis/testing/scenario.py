@@ -14,7 +14,9 @@ from typing import Any
 from argyll_redis.core.catalog import Catalog, apply_all, register
 from argyll_redis.core.model import JSON, Plan, RetryDefaults, Step, StepId
 from argyll_redis.core.plan import make_plan
+from argyll_redis.runtime.cache import CACHED_FLOWS
 from argyll_redis.testing.faults import Fault, Rates
+from argyll_redis.testing.limits import draw_limits
 
 LEASES_MS = (800, 2_000)
 PREDICATES = (
@@ -102,6 +104,12 @@ class Scenario:
     """Entries that are delivered twice, at most."""
     delays: int
     """Entries that are taken back and delivered later, at most."""
+    leaps: int
+    """How often the server's clock leaps forward."""
+    cached_flows: int
+    """Flows that a process keeps in memory."""
+    limits: Mapping[str, int]
+    """Those that are narrower than usual."""
     wipes: int
     """How often all entries that wait, run or are due are forgotten."""
 
@@ -136,6 +144,9 @@ def draw_scenario(seed: int) -> Scenario:
         duplicates=0 if is_calm or draw.random() < 0.6 else draw.randint(1, 4),
         delays=draw.randint(0, 3) if loses else 0,
         wipes=1 if loses and draw.random() < 0.3 else 0,
+        leaps=0 if is_calm or draw.random() < 0.9 else 1,
+        cached_flows=draw.choice((1, 2)) if draw.random() < 0.15 else CACHED_FLOWS,
+        limits=draw_limits(draw),
     )
 
 

@@ -22,6 +22,7 @@ from zlib import crc32
 
 from argyll_redis.testing import verdict
 from argyll_redis.testing.crew import Crew
+from argyll_redis.testing.limits import narrowed
 from argyll_redis.testing.mischief import do_mischief
 from argyll_redis.testing.observer import Observer
 from argyll_redis.testing.outside import Outside
@@ -82,7 +83,7 @@ def simulate_one(seed: int, *, planted: str | None = None) -> Report:
     bug = BUGS[planted] if planted else NO_BUG
     loop = VirtualLoop(limit_ms=LIMIT_MS, limit_callbacks=LIMIT_CALLBACKS)
     run = _Run(loop, seed, bug)
-    with _quiet_logs(), bug.patch():
+    with _quiet_logs(), bug.patch(), narrowed(run.stage.scenario.limits):
         try:
             loop.run_until_complete(run.run())
         except (NothingToDo, TookTooLong) as error:

@@ -9,6 +9,7 @@ from random import Random
 from typing import NamedTuple, cast
 
 from argyll_redis.core.model import JSON, Plan
+from argyll_redis.runtime.cache import FlowCache
 from argyll_redis.runtime.node import Node
 from argyll_redis.scripting import Evaluator
 from argyll_redis.store.memory import MemoryStore
@@ -99,6 +100,8 @@ class Stage:
         self.journal = Journal()
         self.trace: list[str] = []
         self.violations: list[str] = []
+        self.leapt_ms = 0
+        """By how much the server's clock has leapt forward."""
         self.is_calm = False
         """Whether faults and all else that disturbs are over."""
         self.is_over = False
@@ -106,9 +109,15 @@ class Stage:
         self._bug = bug
         self._spread = Random(f"spread {seed}")
 
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether anything has happened by which an engine may lose what it has begun."""
+        has_old_engine = any(engine.unknown for engine in self.scenario.engines)
+        return has_old_engine or self.network.disturbances + self.journal.disturbances > 0
+
     def now_ms(self) -> int:
         """The server's clock."""
-        return EPOCH_MS + self.loop.now_ms()
+        return EPOCH_MS + self.loop.now_ms() + self.leapt_ms
 
     def note(self, who: str, what: str) -> None:
         """Writes a line of the trace."""
@@ -128,13 +137,15 @@ class Stage:
         """Wires the parts of a process; its own clock began at some time of its own."""
         store = FaultyStore(self._bug.connect(self.server), process, self.network)
         began_ms = self.random.randrange(10**6)
-        return Node(
+        node = Node(
             cast(Store, OldVersion(store, unknown)) if unknown else self._bug.wrap(store),
             process.name,
             monotonic=lambda: began_ms + self.loop.now_ms(),
             spread=lambda limit_ms: self._spread.random() * limit_ms,
             evaluator=EVALUATOR,
         )
+        node.committer.cache = FlowCache(self.scenario.cached_flows)
+        return node
 
     def plans(self) -> list[Plan]:
         return [flow.plan for flow in self.scenario.flows]

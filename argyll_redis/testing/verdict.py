@@ -47,7 +47,7 @@ def judge_logs(stage: Stage, observer: Observer) -> Iterator[str]:
             yield f"{found.invariant}: {flow_id} at {found.version}: {found.message}"
         yield from _judge_calls(flow_id, events, journal)
     yield from _judge_acked(observer, journal)
-    if not stage.network.disturbances and not journal.disturbances:
+    if not stage.is_disturbed:
         yield from _judge_undisturbed(observer)
 
 

@@ -80,7 +80,7 @@ class Apps:
 
 async def until(fact: Callable[[], bool]) -> None:
     """Waits for a fact that nobody tells of."""
-    while not fact():  # noqa: ASYNC110
+    while not fact():
         await asyncio.sleep(0.001)
 
 

@@ -261,7 +261,7 @@ async def test_running_work_is_told_that_its_flow_was_cancelled(apps: Apps) -> N
     @app.step(outputs="a")
     async def waits(ctx: StepContext) -> int:
         await asyncio.to_thread(begun.wait)
-        while not ctx.cancelled:  # noqa: ASYNC110 - as users do who look now and then
+        while not ctx.cancelled:
             await asyncio.sleep(0.001)
         seen["async"] = True
         return 1

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 
 from argyll_redis.cli.demo import demo
 from argyll_redis.demo import run, steps
-from argyll_redis.demo.tally import Tally
+from argyll_redis.tally import Tally
 
 WAIT_S = 15
 

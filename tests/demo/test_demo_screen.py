@@ -9,7 +9,7 @@ import pytest
 
 from argyll_redis.cli import demo_screen
 from argyll_redis.cli.demo_screen import Bars, Lines
-from argyll_redis.demo.tally import StepTally, Tally
+from argyll_redis.tally import StepTally, Tally
 
 
 class Terminal(io.StringIO):

@@ -6,7 +6,7 @@ from typing import Any
 
 from argyll_redis.demo import steps
 from argyll_redis.demo.app import QUEUE, build
-from argyll_redis.demo.tally import StepTally, Tally
+from argyll_redis.tally import StepTally, Tally
 
 
 def event(kind: str, at: int, by: str = "work:e1", **data: Any) -> dict[str, Any]:

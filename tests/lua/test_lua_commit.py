@@ -147,7 +147,8 @@ def test_a_commit_fetches_after_its_turns(lua: Lua) -> None:
 
 def test_a_missing_group_does_not_undo_what_was_committed(lua: Lua) -> None:
     now, turns, found = lua.commit(
-        turn("f", ops=(("d", "work:new", "r1"),)), fetch=("c", 1, 10, 2, 1, "work:new", 1, 0, 1, "work:none", 1, 0)
+        turn("f", ops=(("d", "work:new", "r1"),)),
+        fetch=("c", 1, 10, 2, 1, "work:new", 1, 0, 1, "work:none", 1, 0),
     )
     assert (turns, found) == ([[1, 1, now]], [])
     assert lua.payloads("work:new") == [b"r1"]

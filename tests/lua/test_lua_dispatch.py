@@ -332,7 +332,7 @@ def test_a_consumer_stays_in_the_groups_where_it_has_something_pending(lua: Lua)
 def test_an_engine_that_retires_is_no_longer_alive(lua: Lua) -> None:
     keep(lua, engine="e1")
     lua.run("retire", [lua.keys.engines, *lua.ids], INSTANCE, "e1", "control")
-    assert [key for key in lua.client.keys("*engine*")] == []
+    assert list(lua.client.keys("*engine*")) == []
 
 
 @pytest.mark.parametrize("arguments", [("", "work:a"), ("c", "due")])
@@ -354,7 +354,8 @@ CALLS: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize(("name", "arguments"), CALLS.items(), ids=CALLS.keys())
 def test_an_emptied_namespace_is_not_touched(lua: Lua, name: str, arguments: tuple[Any, ...]) -> None:
-    first = {"keep": [lua.keys.engines], "retire": [lua.keys.engines], "queues": [lua.keys.queues]}.get(name, [])
+    firsts = {"keep": lua.keys.engines, "retire": lua.keys.engines, "queues": lua.keys.queues}
+    first = [firsts[name]] if name in firsts else []
     lua.client.zadd(lua.of("due"), {"work:a r": 1})
     lua.client.delete(lua.ids[1])
     lua.refuses("EMPTIED", name, [*first, *lua.ids], INSTANCE, *arguments)

@@ -24,7 +24,7 @@ SEEDS_FOR_A_BUG = 600
 def test_no_seed_shows_a_violation(first: int) -> None:
     """Whatever befalls them, flows end, logs keep the invariants, and nothing is left in a queue."""
     failed = run_seeds(range(first, first + CHUNK))
-    assert [] == [report.text(with_trace=True) for report in failed]
+    assert [report.text(with_trace=True) for report in failed] == []
 
 
 @pytest.mark.parametrize("name", BUGS)

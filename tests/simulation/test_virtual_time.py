@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from itertools import count
 from typing import Any
 
 import pytest
@@ -122,12 +123,12 @@ def test_a_deadlock_is_an_error() -> None:
 
 
 async def _sleep_on(loop: VirtualLoop) -> None:
-    while True:
+    for _ in count():
         await asyncio.sleep(1)
 
 
 async def _spin(loop: VirtualLoop) -> None:
-    while True:
+    for _ in count():
         await asyncio.sleep(0)
 
 

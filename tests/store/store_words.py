@@ -115,7 +115,7 @@ def payloads(entries: Sequence[Entry]) -> list[str]:
 async def until(is_so: Callable[[], Awaitable[bool]], *, limit_s: float = 10) -> None:
     """Waits for a fact."""
     with anyio.fail_after(limit_s):
-        while not await is_so():  # noqa: ASYNC110 - a server's fact has no event here
+        while not await is_so():
             await anyio.sleep(0.002)
 
 

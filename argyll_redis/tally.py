@@ -1,6 +1,7 @@
-"""What has happened in the demo's flow so far: its events counted, for the screen and the summary.
+"""What has happened in a flow so far: its events counted, for those who show it.
 
-Everything that the demo says of its flow comes from the events, as anybody else could read them.
+Everything comes from the events, as anybody can read them: `argyll demo` and `argyll flow watch` say no
+more of a flow than that.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ class StepTally:
     """Attempts that came to nothing and were scheduled again."""
     taken_over: int = 0
     """Attempts started again because their engine was lost."""
+    outside: int = 0
+    """Attempts whose outcome comes from outside."""
     busy_ms: int = 0
     """What the calls of its items took, together."""
     error: str = ""
+    """Of the step, or of its last attempt that came to nothing."""
     started_ms: int = 0
     ended_ms: int = 0
 
@@ -91,13 +95,17 @@ class Tally:
             step.status, step.items, step.started_ms = "active", data["items"], event["at"]
         elif kind in ENDS:
             step.status, step.ended_ms = ENDS[kind], event["at"]
-            step.error = data.get("error", "")
+            step.error = data.get("error", "")  # what was mended is no error of the step
         elif kind == "work_succeeded":
             step.done += 1
             step.busy_ms += data["ran_ms"]
             self.done_by[_engine(event)] += 1
+        elif kind == "work_not_completed":
+            step.error = data["error"]
         elif kind == "work_retry_scheduled":
             step.retried += 1
+        elif kind == "work_accepted":
+            step.outside += 1
         elif kind == "work_started" and data["reason"] == "lost":
             step.taken_over += 1
             self.rescued_by[_engine(event)] += 1

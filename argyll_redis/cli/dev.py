@@ -1,0 +1,146 @@
+"""`argyll dev`: a server and an engine, to try things out on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from argyll_redis import __version__
+from argyll_redis.cli.answers import print_json_line, print_text
+from argyll_redis.cli.engine import configured, log_to_stderr, serve
+from argyll_redis.cli.opened import run_async, shown_url
+from argyll_redis.cli.options import DEFAULT_NAMESPACE, Asked, placed
+from argyll_redis.cli.texts import counted, listed
+
+if TYPE_CHECKING:
+    from argyll_redis.app import Argyll
+    from argyll_redis.runtime.embedded import Embedded
+    from argyll_redis.runtime.engine import Engine
+
+GRACE_MS = 3_000
+"""Whoever tries things out does not wait longer for running work to end."""
+
+
+@click.command(short_help="Run a server and an engine to try things out on.")
+@click.option(
+    "--app",
+    metavar="MODULE:NAME",
+    envvar="ARGYLL_APP",
+    show_envvar=True,
+    help="The app whose python steps it runs: app in shop.py is shop:app.",
+)
+@placed("an embedded one")
+def dev(asked: Asked, app: str | None) -> None:
+    """Run a Redis server and an engine until Ctrl-C, and say what to type in another terminal.
+
+    The server is a redis-server or valkey-server from PATH, started for this command only, on a private
+    socket: what it holds is gone at the end. Where there is none, all is in memory, and only the steps
+    of --app can use it, as no other process sees it. With --redis that server is used, and stays.
+
+    Example: `argyll dev --app shop:app`
+    """
+    log_to_stderr(as_json=asked.as_json)
+    run_async(lambda: _dev(asked, app))
+
+
+async def _dev(asked: Asked, target: str | None) -> None:
+    # The app first: nobody waits for a server to be told what is wrong with it.
+    app = configured(asked, target, (), {"grace_ms": GRACE_MS})
+    async with _server(asked.url) as server:
+        app.reconfigure(url=server.url)
+        try:
+            hints = await _hints(app, server)
+            await serve(app, _Teller(app, server, hints, as_json=asked.as_json), None, ())
+        finally:
+            await app.close()
+
+
+@asynccontextmanager
+async def _server(url: str | None) -> AsyncIterator[Embedded]:
+    """The server that is asked for, or an embedded one while this is entered."""
+    from argyll_redis.runtime.embedded import Embedded, EmbeddedServer
+
+    if url is not None:
+        yield Embedded(url, "given", f"the Redis at {shown_url(url)}", None)
+        return
+    async with EmbeddedServer() as server:
+        yield server
+
+
+async def _hints(app: Argyll, server: Embedded) -> list[str]:
+    """What to type next, in another terminal, on the steps that there are."""
+    if server.kind == "memory":
+        return []
+    await app.register_declared()
+    is_whole = shown_url(server.url) == server.url  # a password is not shown: whoever gave it knows it
+    hints = [f"export ARGYLL_REDIS_URL={shlex.quote(server.url)}"] if is_whole else []
+    if app.namespace != DEFAULT_NAMESPACE:
+        hints.append(f"export ARGYLL_NAMESPACE={app.namespace}")
+    if not app.declared:
+        return [*hints, "argyll step register FILE", "argyll flow start GOAL --init NAME=VALUE --wait"]
+    goal = list(app.declared)[-1]
+    needed = (await app.plan([goal])).required
+    start = " ".join(["argyll flow start", goal, *(f"--init {shlex.quote(name)}=..." for name in needed)])
+    return [*hints, "argyll step list", f"{start} --id first", "argyll flow watch first"]
+
+
+class _Teller:
+    """Says on standard output what runs where, and what to do with it."""
+
+    def __init__(self, app: Argyll, server: Embedded, hints: list[str], *, as_json: bool) -> None:
+        self._app = app
+        self._server = server
+        self._hints = hints
+        self._as_json = as_json
+
+    def started(self, engine: Engine) -> None:
+        """Says all that there is to say."""
+        where, config = shown_url(self._server.url), engine.config
+        if self._as_json:
+            print_json_line(
+                {
+                    "message": "dev started",
+                    "redis": where,
+                    "namespace": self._app.namespace,
+                    "server": {"kind": self._server.kind, "what": self._server.sentence},
+                    "engine": config.id,
+                    "queues": list(config.queues),
+                    "handlers": list(config.handlers),
+                    "next": self._hints,
+                }
+            )
+            return
+        steps = counted(len(config.handlers), "python step")
+        is_memory = self._server.kind == "memory"
+        print_text(
+            f"argyll {__version__}, {'all' if is_memory else 'on'} {self._server.sentence}\n"
+            f"redis {where}, namespace {self._app.namespace}\n"
+            f"engine {config.id} serves {listed(config.queues)} ({steps})",
+            self._next(),
+        )
+
+    def _next(self) -> str:
+        if self._server.kind == "memory":
+            return (
+                "Only this process sees it: put redis-server or valkey-server on PATH to look at it from\n"
+                "another terminal. Ctrl-C ends it."
+            )
+        with_it = "" if self._server.kind == "given" else ", and the server with all that it holds"
+        ends = f"Ctrl-C ends the engine{with_it}"
+        return "\n".join(["In another terminal:", *(f"  {hint}" for hint in self._hints), f"{ends}."])
+
+    def draining(self) -> None:
+        """Says that running work has a moment to end."""
+        if self._as_json:
+            print_json_line({"message": "engine draining"})
+
+    def stopped(self) -> None:
+        """Says that all is over."""
+        if self._as_json:
+            print_json_line({"message": "dev stopped"})
+        else:
+            print_text("stopped")

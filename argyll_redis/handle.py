@@ -22,7 +22,7 @@ from argyll_redis.errors import (
 )
 from argyll_redis.progress import progress
 from argyll_redis.runtime.clock import spread_ms
-from argyll_redis.runtime.follower import Following
+from argyll_redis.runtime.follower import Following, check_instance
 from argyll_redis.views import flow_state, show_events
 
 if TYPE_CHECKING:
@@ -112,9 +112,10 @@ class FlowHandle:
             return known
         [head] = await node.store.heads([self.id])
         if head is None:
+            await check_instance(node.store)
             raise UnknownFlow(f'no flow "{self.id}" exists')
         if head.fields.get("status") != FlowStatus.ACTIVE:
-            return await node.load(self.id)
+            return await node.load_together(self.id)
         if head.sealed:
             raise FlowImported(f'flow "{self.id}" was imported while it was active: it comes to no outcome')
         return None

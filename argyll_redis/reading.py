@@ -13,7 +13,14 @@ from argyll_redis.core.model import JSON, Plan, StepId
 from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.reader import did_you_mean
 from argyll_redis.core.state import Flow, FlowStatus, StepStatus
-from argyll_redis.errors import InvalidInput, UnknownFlow, UnknownStep
+from argyll_redis.errors import (
+    HistoryLost,
+    InvalidInput,
+    InvariantBroken,
+    UnknownEvent,
+    UnknownFlow,
+    UnknownStep,
+)
 from argyll_redis.store.codec import decode
 from argyll_redis.store.protocol import EngineInfo, Head
 from argyll_redis.views import flow_state, rfc3339
@@ -172,17 +179,16 @@ class Reading:
                     if flow_id is not None:
                         raise UnknownFlow(f'no flow "{id}" exists')
                     continue
-                events = await self.log(id, upto=head.version)
-                yield (
-                    id,
-                    audit_log(
-                        id,
-                        events,
-                        head_version=head.version,
-                        head_tx=head.tx,
-                        status=head.fields.get("status", ""),
-                    ),
-                )
+                yield id, await self._audit_one(id, head)
+
+    async def _audit_one(self, flow_id: str, head: Head) -> Sequence[Violation]:
+        """Audits one log. One that cannot be read is a violation, and the others are audited too."""
+        try:
+            events = await self.log(flow_id, upto=head.version)
+        except (InvariantBroken, UnknownEvent, HistoryLost, UnknownFlow) as error:
+            return [Violation("I-03", head.version, f"the log cannot be read: {error}")]
+        status = head.fields.get("status", "")
+        return audit_log(flow_id, events, head_version=head.version, head_tx=head.tx, status=status)
 
     async def _every_flow(self) -> list[str]:
         """All root flows, by walking the indexes in pages."""

@@ -137,6 +137,7 @@ class Starter:
     def __init__(self, app: Argyll) -> None:
         self._app = app
         self._planned: OrderedDict[tuple[Any, ...], Planned] = OrderedDict()
+        self._planned_for: Node | None = None
 
     async def start_many(self, given: Sequence[Mapping[str, Any]]) -> list[FlowHandle | Exception]:
         node = await self._app.node()
@@ -161,7 +162,10 @@ class Starter:
     def _plan(self, node: Node, catalog: Catalog, request: Request) -> Planned:
         """Plans, or takes the plan of an equal start: only the names of initial values matter, as
         long as no gate looks at them."""
-        key = (catalog.version, request.goals, tuple(sorted(request.init)))
+        key = (catalog.version, request.goals, tuple(sorted(request.init)), self._app.config.retry)
+        if node is not self._planned_for:
+            self._planned.clear()  # another connection, and perhaps another namespace
+            self._planned_for = node
         planned = self._planned.get(key)
         if planned is None:
             plan = make_plan(catalog, request.goals, request.init, self._app.config.retry)

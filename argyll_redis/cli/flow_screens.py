@@ -13,7 +13,7 @@ from typing import Any, Protocol, TextIO
 import click
 
 from argyll_redis.cli.answers import print_json_line
-from argyll_redis.cli.screen import STATUS, Canvas, Layout, Row, can_show, marks_for, row_text
+from argyll_redis.cli.screen import STATUS, Canvas, Layout, Row, can_show, marks_for, row_text, size_of
 from argyll_redis.cli.texts import (
     GAP,
     columns_of,
@@ -56,9 +56,10 @@ def screen_for(*, as_json: bool) -> Screen | None:
     """Picks the screen for standard output; None where things are told in lines."""
     if as_json:
         return JsonLines()
-    columns, rows = Canvas.size()
-    is_drawable = is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
-    return Tree(sys.stdout) if is_drawable and columns >= MIN_COLUMNS and rows >= MIN_ROWS else None
+    if not is_terminal(sys.stdout) or os.environ.get("TERM") == "dumb":
+        return None
+    columns, rows = size_of(sys.stdout)
+    return Tree(sys.stdout) if columns >= MIN_COLUMNS and rows >= MIN_ROWS else None
 
 
 # ------------------------------------------------------------------------ rows

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -108,6 +109,16 @@ def _bar(row: Row, width: int, marks: Marks) -> str:
 # -------------------------------------------------------------------- in place
 
 
+def size_of(stream: TextIO) -> tuple[int, int]:
+    """Columns and rows of a terminal as it is now: `COLUMNS` and `LINES`, which may tell of another one,
+    count only where there is none."""
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        size = shutil.get_terminal_size(FALLBACK_SIZE)
+    return size.columns, size.lines
+
+
 class Canvas:
     """Rows at the bottom of a terminal, drawn again and again in place; lines that stay go above them.
 
@@ -122,11 +133,9 @@ class Canvas:
         """Rows on the terminal that are ours to draw over."""
         self._columns = 0
 
-    @staticmethod
-    def size() -> tuple[int, int]:
+    def size(self) -> tuple[int, int]:
         """Columns and rows; the last row is the cursor's."""
-        size = shutil.get_terminal_size(FALLBACK_SIZE)
-        return size.columns, size.lines
+        return size_of(self.stream)
 
     def draw(self, rows: Sequence[str]) -> None:
         """Puts these rows in the place of the last ones."""

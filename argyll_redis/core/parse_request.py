@@ -21,7 +21,7 @@ from argyll_redis.core.limits import (
 )
 from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.parse_work import STEP_ID_RULE, step_id
-from argyll_redis.core.reader import Reader, has_controls
+from argyll_redis.core.reader import Reader, is_plain
 from argyll_redis.core.values import check, shown
 from argyll_redis.errors import InvalidInput, NoGoals, Problem, UnknownFlow
 
@@ -127,10 +127,14 @@ def _labels(labels: object, place: str, problems: list[Problem]) -> dict[str, st
         if "=" in key or len(key) > MAX_LABEL_CHARS:
             mend = f"use at most {MAX_LABEL_CHARS} characters, and no ="
             problems.append(Problem(f"{place}.{shown(key)}", "is not a label key", mend))
-        elif not _is(value, lambda text: len(text) <= MAX_LABEL_CHARS and not has_controls(text)):
+        elif not _is(value, _is_label_value):
             mend = f"use text of at most {MAX_LABEL_CHARS} plain characters"
             problems.append(Problem(f"{place}.{key}", "is not a label value", mend))
     return {key: str(value) for key, value in sorted(given.items())}
+
+
+def _is_label_value(text: str) -> bool:
+    return len(text) <= MAX_LABEL_CHARS and is_plain(text)
 
 
 def _map(given: object, place: str, problems: list[Problem], *, most: int) -> dict[str, object]:
@@ -156,8 +160,7 @@ def _is(value: object, rule: Callable[[str], bool]) -> bool:
 
 def _is_name(text: str) -> bool:
     """A name is short, on one line, and valid Unicode."""
-    surrogates = any("\ud800" <= character <= "\udfff" for character in text)
-    return 0 < len(text) <= MAX_NAME_CHARS and not surrogates and not has_controls(text)
+    return 0 < len(text) <= MAX_NAME_CHARS and is_plain(text)
 
 
 def _checked(value: object, path: str, problems: list[Problem]) -> JSON:

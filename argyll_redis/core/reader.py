@@ -47,6 +47,11 @@ def has_controls(text: str) -> bool:
     return any(character < " " or "\x7f" <= character <= "\x9f" for character in text)
 
 
+def is_plain(text: str) -> bool:
+    """Says whether a text is valid Unicode on one line."""
+    return not has_controls(text) and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 class Reader:
     """Reads one JSON object; shares its list of problems with the readers of the objects within."""
 

@@ -56,13 +56,15 @@ TURNS_A_CALL = 50
 """Turns in one call: about 1 ms of the server's time at about 20 us each."""
 EVENTS_A_CALL = 500
 """Events in one call; a turn that alone has more travels alone."""
+BYTES_A_CALL = 256 * 1024
+"""Bytes of events in one call, but for the last turn: Redis copies about a GB in a second."""
 BACKOFF_MS = 50
 """Longest delay before the first repeated call; it doubles up to `MAX_BACKOFF_MS`."""
 MAX_BACKOFF_MS = 2_000
 CONFLICT_DELAY_MS = 5
 """Longest delay after a second refusal in a row; it doubles up to `MAX_CONFLICT_DELAY_MS`."""
 MAX_CONFLICT_DELAY_MS = 200
-ASK_LIMIT_S = 60
+ASK_LIMIT_S = 30
 """How long somebody waits for an answer while the server is away; long enough for a restart."""
 
 
@@ -165,6 +167,14 @@ class Committer:
             raise StoreUnavailable(
                 f"no answer from Redis within {ASK_LIMIT_S} s; it may still be done (ask the same again)"
             ) from None
+        finally:
+            self._withdraw(flow_id, asked)
+
+    def _withdraw(self, flow_id: str, asked: Asked) -> None:
+        """Takes back a command that nobody waits for any more, unless it is on its way."""
+        box = self._boxes.get(flow_id)
+        if box is not None and asked in box.waiting:
+            box.waiting.remove(asked)
 
     async def close(self) -> None:
         """Waits until everything that was posted is committed, or nothing is committed any more."""
@@ -210,8 +220,10 @@ class Committer:
         while self._ready and self._calls < CALLS_IN_FLIGHT and self.fatal is None:
             cold: list[Mailbox] = []
             batch: list[InFlight] = []
-            events = 0
-            while self._ready and len(batch) < TURNS_A_CALL and events < EVENTS_A_CALL:
+            events = size = 0
+            while (
+                self._ready and len(batch) < TURNS_A_CALL and events < EVENTS_A_CALL and size < BYTES_A_CALL
+            ):
                 box = self._ready.popleft()
                 if self._is_cold(box):
                     cold.append(box)
@@ -220,6 +232,7 @@ class Committer:
                 if made is not None:
                     batch.append(made)
                     events += len(made.turn.events)
+                    size += made.size
             if cold:
                 self._spawn(self._warm(cold))
             if batch:
@@ -267,7 +280,7 @@ class Committer:
         delay = BACKOFF_MS
         while True:
             try:
-                await self._logs.catch_up(flows)
+                read_bytes = await self._logs.catch_up(flows)
             except NamespaceEmptied as error:
                 self._stop(error)
                 return
@@ -280,7 +293,7 @@ class Committer:
                 break
             else:
                 for flow, box, read_for in zip(flows, boxes, needs, strict=True):
-                    self._was_read(box, flow, read_for)
+                    self._was_read(box, flow, read_for, read_bytes[flow.id])
                 return
         await self._warm_alone(boxes)
 
@@ -289,18 +302,18 @@ class Committer:
         for box in boxes:
             flow, read_for = Flow(box.flow_id), box.needs_version
             try:
-                await self._logs.catch_up([flow])
+                read_bytes = await self._logs.catch_up([flow])
             except (InvariantBroken, UnknownEvent, HistoryLost) as error:
                 self._quarantine(box, error)
             except StoreUnavailable:
                 self._make_ready(box)
             else:
-                self._was_read(box, flow, read_for)
+                self._was_read(box, flow, read_for, read_bytes[flow.id])
 
-    def _was_read(self, box: Mailbox, flow: Flow, read_for: int) -> None:
+    def _was_read(self, box: Mailbox, flow: Flow, read_for: int, read_bytes: int) -> None:
         box.flow, box.read_for = flow, read_for
         if flow.version:
-            self.cache.put(flow)
+            self.cache.put(flow, read_bytes)
         self._make_ready(box)
 
     def _decide(self, box: Mailbox) -> InFlight | None:
@@ -314,8 +327,13 @@ class Committer:
         try:
             return self._turns.make(box, flow, posted, now_ms=self._clock.now_ms())
         except Exception as error:
-            box.put_back(posted)
-            self._quarantine(box, _as_bug(error))
+            if flow.version == 0:
+                for each in posted:
+                    each.fail(_as_bug(error))  # a start that failed leaves its id to a better one
+                self._go_on(box)
+            else:
+                box.put_back(posted)
+                self._quarantine(box, _as_bug(error))
             return None
 
     def _first_start(self, box: Mailbox, posted: list[Posted]) -> list[Posted]:
@@ -403,7 +421,7 @@ class Committer:
             if before == 0:
                 self._turns.plan_is_there(sent.turn.partition, flow.plan_hash)
         if flow.version:
-            self.cache.put(flow)
+            self.cache.put(flow, sent.size)
         self._answer(sent, flow, before)
 
     def _answer(self, sent: InFlight, flow: Flow, before: int) -> None:

@@ -24,6 +24,7 @@ from argyll_redis.core.commands import (
     Outcome,
     Report,
     Succeeded,
+    TimeOut,
 )
 from argyll_redis.core.model import JSON, Attribute, Step, StepType, Token
 from argyll_redis.core.state import Flow, StepStatus, WorkItem, WorkStatus
@@ -265,6 +266,11 @@ class Engine:
             return
         run = flow.steps[item.step]
         if flow.is_over or run.status is not StepStatus.ACTIVE:
+            self._settle(held, Abandon(self.by, item.token, item.attempt))
+            return
+        if flow.timeout_ms and flow.at_of(1) + flow.timeout_ms <= self._clock.now_ms():
+            # Its time was over before anybody looked: it ends now, and this attempt with it.
+            self._committer.post(flow.id, Posted(TimeOut(self._timer_by)))
             self._settle(held, Abandon(self.by, item.token, item.attempt))
             return
         step = flow.plan.steps[item.step]

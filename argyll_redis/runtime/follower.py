@@ -13,7 +13,7 @@ from collections.abc import Callable
 from argyll_redis.core.state import Flow
 from argyll_redis.errors import NamespaceEmptied, StoreUnavailable
 from argyll_redis.runtime.clock import spread_ms
-from argyll_redis.store.protocol import FeedEntry, Store, partition_of
+from argyll_redis.store.protocol import CONTROL, FeedEntry, Fetch, Store, StreamRef, partition_of
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,12 @@ class Following:
 
     async def __aexit__(self, *exc: object) -> None:
         self._follower.remove(self)
+
+
+async def check_instance(store: Store) -> None:
+    """Raises `NamespaceEmptied` when the namespace is not the one that was opened: reading tells nothing
+    of it, so whoever reads nothing looks."""
+    await store.fetch(Fetch("reader", 0, [StreamRef(0, CONTROL)], control=0))
 
 
 class Follower:
@@ -118,6 +124,8 @@ class Follower:
                     await asyncio.sleep(self._spread(ERROR_DELAY_MS) / 1000)
                     self._look_again(range(self._store.partitions))
                     continue
+                if not reply.entries:
+                    await check_instance(self._store)
                 self._cursors.update(reply.cursors)
                 for entry in reply.entries:
                     self._tell(entry)

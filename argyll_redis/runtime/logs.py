@@ -76,16 +76,20 @@ class Logs:
         self._store = store
         self.plans = PlanBook()
 
-    async def catch_up(self, flows: Iterable[Flow]) -> None:
+    async def catch_up(self, flows: Iterable[Flow]) -> dict[str, int]:
         """Folds into each flow what its log holds beyond it: one read for all, more only for logs
-        longer than a page. A flow that does not exist stays at version 0."""
+        longer than a page. A flow that does not exist stays at version 0. Gives how many bytes were
+        read, by flow id."""
         behind = list(flows)
+        read_bytes = dict.fromkeys((flow.id for flow in behind), 0)
         while behind:
             pages = await self._store.load([(flow.id, flow.version, PAGE_EVENTS) for flow in behind])
             plans = await self._plans_of(zip(behind, pages, strict=True))
             for flow, page in zip(behind, pages, strict=True):
                 evolve(flow, self.record(page, plans))
+                read_bytes[flow.id] += sum(len(event.data) for event in page)
             behind = [flow for flow, page in zip(behind, pages, strict=True) if len(page) == PAGE_EVENTS]
+        return read_bytes
 
     async def read(self, flow_id: str) -> Flow:
         """Folds a log from its beginning. A flow that does not exist is at version 0."""

@@ -26,6 +26,9 @@ from argyll_redis.store.protocol import Store
 
 log = logging.getLogger(__name__)
 
+CLOSE_LIMIT_S = 5
+"""How long a process that ends waits for a server that is away."""
+
 
 class Node:
     """The parts of one process, wired together."""
@@ -56,6 +59,7 @@ class Node:
         )
         self.committer.listeners.append(self.follower.committed)
         self._spread = spread
+        self._loading: dict[str, asyncio.Task[Flow]] = {}
 
     async def open(self) -> None:
         """Connects, creates the namespace at first use, and learns the server's time."""
@@ -63,8 +67,13 @@ class Node:
         self.clock.read(await self.store.now_ms())
 
     async def close(self) -> None:
-        """Commits what was posted and disconnects."""
-        await self.committer.close()
+        """Commits what was posted, as long as that takes no longer than `CLOSE_LIMIT_S`, and disconnects."""
+        try:
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await self.committer.close()
+        except TimeoutError:
+            log.error("what was asked for and not committed within %d s is dropped", CLOSE_LIMIT_S)
+            self.committer.abort()
         self.committer.shut()
         await self.follower.close()
         await self.store.close()
@@ -72,6 +81,14 @@ class Node:
     async def load(self, flow_id: str) -> Flow:
         """The newest state of a flow, on a fold of its own. Version 0 when it does not exist."""
         return await self.logs.read(flow_id)
+
+    async def load_together(self, flow_id: str) -> Flow:
+        """The state of a flow that is over, read once for all that ask at a time; only to be read."""
+        loading = self._loading.get(flow_id)
+        if loading is None:
+            loading = self._loading[flow_id] = asyncio.get_running_loop().create_task(self.load(flow_id))
+            loading.add_done_callback(lambda _: self._loading.pop(flow_id, None))
+        return await asyncio.shield(loading)
 
     async def run_engine(
         self,

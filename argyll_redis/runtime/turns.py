@@ -35,6 +35,8 @@ class InFlight:
     decision: Decision
     answers: list[tuple[Posted, Answer]]
     turn: Turn
+    size: int
+    """Bytes of its events and of a plan that it brings."""
 
 
 class TurnMaker:
@@ -56,7 +58,8 @@ class TurnMaker:
         decision = decide(flow, commands, now_ms=now_ms, evaluate=self._evaluate)
         answers = iter(decision.answers)
         answered = [(each, ACKNOWLEDGED if each.command is None else next(answers)) for each in posted]
-        return InFlight(box, posted, decision, answered, self._turn_of(flow, decision, posted))
+        turn = self._turn_of(flow, decision, posted)
+        return InFlight(box, posted, decision, answered, turn, turn.size)
 
     def _turn_of(self, flow: Flow, decision: Decision, posted: list[Posted]) -> Turn:
         partition = partition_of(flow.id, self._store.partitions)

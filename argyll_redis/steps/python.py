@@ -49,8 +49,6 @@ class PythonHandler:
             arguments[declared.context_parameter] = job.context
         try:
             return await self._within_time(job, declared, arguments)
-        except GeneratorExit:
-            raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 job.context.cancel()

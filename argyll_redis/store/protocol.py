@@ -50,6 +50,11 @@ class NewEvent(NamedTuple):
     data: bytes
 
 
+UNREADABLE = "unreadable"
+"""The type given to an entry of a log that is no event of this layout: its flow is left alone, and what
+else came in the same reply is not affected."""
+
+
 class StoredEvent(NamedTuple):
     """An event as a log holds it."""
 
@@ -147,6 +152,12 @@ class Turn:
     """This transaction's id, the same whenever it is sent again; without blanks and colons."""
     events: Sequence[NewEvent] = ()
     ops: Sequence[Op] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its events' data, and of a plan that it brings."""
+        plans = sum(len(op.bytes) for op in self.ops if isinstance(op, UsePlan))
+        return plans + sum(len(event.data) for event in self.events)
 
 
 class Committed(NamedTuple):

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import orjson
 
-from argyll_redis.errors import InvariantBroken
 from argyll_redis.store.protocol import (
+    UNREADABLE,
     Ack,
     Committed,
     Dispatch,
@@ -121,7 +121,8 @@ def unpack_turn(reply: list[Any]) -> TurnReply:
 
 
 def unpack_event(raw: list[Any]) -> StoredEvent:
-    """Reads an entry of a log. Its fields are always in the same order."""
+    """Reads an entry of a log. Its fields are always in the same order; one with others, which a later
+    version or somebody else has put there, is told as unreadable."""
     fields = raw[1]
     try:
         _, kind, _, at, _, cause, _, by, _, place, _, data = fields
@@ -129,8 +130,14 @@ def unpack_event(raw: list[Any]) -> StoredEvent:
         i, _, n = numbers.partition("/")
         version = int(raw[0].partition(b"-")[0])
         return StoredEvent(version, kind.decode(), int(at), int(cause), by.decode(), tx, int(i), int(n), data)
-    except ValueError as error:
-        raise InvariantBroken(f"entry {raw[0]!r} of a log is no event: {error}") from None
+    except ValueError:
+        return StoredEvent(_version_of(raw[0]), UNREADABLE, 0, 0, "", "", 0, 0, b"{}")
+
+
+def _version_of(entry: bytes) -> int:
+    """The version that an entry id stands for; 0 for an id that the server would not give."""
+    number = entry.partition(b"-")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def unpack_entry(partition: int, stream: str, raw: list[Any]) -> Entry:

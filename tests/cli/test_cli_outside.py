@@ -162,13 +162,8 @@ def test_an_output_that_is_none_is_refused_before_anything_is_done(output: str, 
 def test_what_was_imported_while_it_waited_is_left_as_it_is(waiting: Cli) -> None:
     other = Cli()
     other("flow", "import", "-", stdin=waiting("flow", "export", "one").out)
-    for command in (
-        ["complete", "one", "approve"],
-        ["fail", "one", "approve"],
-        ["cancel", "one"],
-        ["wait", "one"],
-    ):
-        answer = other("flow", *command)
+    for command in ("complete one approve", "fail one approve", "cancel one", "wait one"):
+        answer = other("flow", *command.split())
         assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1)
         assert "was imported" in answer.err
     watched = other("flow", "watch", "one")

@@ -59,6 +59,7 @@ RAISED: list[tuple[BaseException, str]] = [
     (ValueError(), "ValueError"),
     (StopIteration("x"), "RuntimeError: coroutine raised StopIteration"),
     (SystemExit(3), "SystemExit: 3"),
+    (GeneratorExit("odd"), "GeneratorExit: odd"),
     (KeyboardInterrupt(), "KeyboardInterrupt"),
     (asyncio.CancelledError(), "CancelledError"),
     (TimeoutError("slow"), "TimeoutError: slow"),

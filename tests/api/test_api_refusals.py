@@ -73,6 +73,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"init": {"": 2}}, "init: `` is not a name"),
     ({"init": {"x" * 257: 2}}, "init: `xxx.*` is not a name"),
     ({"init": {"\ud800": 2}}, "init: .* is not a name"),
+    ({"labels": {"k": "\ud800"}}, r"labels\.k: is not a label value"),
     ({"init": {f"n{n}": n for n in range(limits.MAX_INIT_NAMES + 1)}}, "init: has 129 names"),
     ({"init": {"a": float("nan")}}, r"init\.a\[0\]: nan is not a JSON number"),
     ({"init": {"a": [1, float("inf")]}}, r"init\.a\[0\]\[1\]: inf is not a JSON number"),

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -70,10 +70,21 @@ class PythonHandler:
     async def _call(self, declared: Declared, arguments: dict[str, Any]) -> Any:
         if declared.is_async:
             return await declared.function(**arguments)
-        call = partial(declared.function, **arguments)
-        returned = await to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
+        call = partial(_caught, partial(declared.function, **arguments))
+        returned, error = await to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
+        if error is not None:
+            raise error
         # A plain function may wrap an async one, as decorators do.
         return await returned if inspect.isawaitable(returned) else returned
+
+
+def _caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Calls a function; what it raises is a value, as some exceptions mean something else to whatever
+    carries them from thread to thread."""
+    try:
+        return call(), None
+    except BaseException as error:
+        return None, error
 
 
 def _is_being_cancelled() -> bool:

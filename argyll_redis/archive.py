@@ -45,6 +45,7 @@ ENVELOPE = {"id", "type", "at", "cause", "by", "tx", "data"}
 OPTIONS = {"linger_ms", "timeout_ms", "compensate"}
 _TX = re.compile(r"([^\s:]+):([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
 _MEND = "import what was exported, as it is"
+_TOO_LARGE = f"the document has more than {MAX_IMPORT_BYTES:,} bytes"
 
 
 # ---------------------------------------------------------------------- writing
@@ -80,10 +81,14 @@ def read_log(lines: Iterable[Line], record: Recorder) -> tuple[str, list[StoredE
     flow_id, count = _header(f"line {number}", first)
     stored: list[StoredEvent] = []
     recorded: list[Recorded] = []
+    size = 0
     for number, document in found:
         if len(stored) == count:
             _refuse(f"line {number}", f"comes after the {count:,} events that line 1 tells of", _MEND)
         event = _event(f"line {number}", len(stored) + 1, document)
+        size += len(event.data)
+        if size > MAX_IMPORT_BYTES:
+            _refuse(f"line {number}", _TOO_LARGE)
         stored.append(event)
         recorded.append(_recorded(f"line {number}", record, event))
     if len(stored) < count:
@@ -102,7 +107,7 @@ def _documents(lines: Iterable[Line]) -> Iterator[tuple[int, Any]]:
         if isinstance(line, str | bytes):
             size += len(line)
             if size > MAX_IMPORT_BYTES:
-                _refuse(f"line {number}", f"the document has more than {MAX_IMPORT_BYTES:,} bytes")
+                _refuse(f"line {number}", _TOO_LARGE)
             if not line.strip():
                 continue
         try:

@@ -48,7 +48,9 @@ def events() -> str:
         "# Events\n\nEntry ids are `<version>-0`. Fields of an entry: `type`, `at` (ms, server clock), "
         "`cause` (version of\nthe event that led to it, 0 when it came from outside), `by` (origin and id), "
         "`tx` (transaction and place in\nit), "
-        "`data` (JSON). A field of `data` that is not set is left out.\n\n"
+        "`data` (JSON). A field of `data` that is not set is left out. `tokens`, the `value` of an attribute "
+        "and the\n`result` follow from other events: they are stored in an imported log alone, which holds "
+        "everything in full.\n\n"
         "| type | what happened | data |\n|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"

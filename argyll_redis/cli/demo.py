@@ -90,12 +90,14 @@ def demo(
     )
     with screen_for(as_json=as_json, steps=STEPS_SHOWN) as screen:
         log = logging.getLogger("argyll_redis")
+        kept_level = log.level
         log.setLevel(logging.ERROR)
         log.addHandler(handler := _OnScreen(screen))
         try:
             outcome = run_async(lambda: _run(request, screen))
         finally:
             log.removeHandler(handler)
+            log.setLevel(kept_level)
     if as_json:
         print_json(document(outcome))
     else:

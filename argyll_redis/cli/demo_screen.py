@@ -13,15 +13,14 @@ import click
 from argyll_redis.cli.screen import (
     FALLBACK_SIZE,
     REDRAW_S,
-    STATUS,
     Canvas,
     Changes,
-    Layout,
     Row,
+    layout_for,
     marks_for,
     row_text,
 )
-from argyll_redis.cli.texts import GAP, printable, wants_colour
+from argyll_redis.cli.texts import printable, wants_colour
 
 if TYPE_CHECKING:
     from argyll_redis.tally import StepTally, Tally
@@ -112,8 +111,7 @@ class Bars:
         self._drawn_s = time.monotonic()
         columns, _ = self._canvas.size()
         names = max(map(len, tally.steps))
-        room = columns - 1 - names - STATUS - COUNT - NOTE - 4 * len(GAP)
-        layout = Layout(columns, names, max(0, min(BAR, room)), COUNT)
+        layout = layout_for(columns, name=names, counts=COUNT, bar=BAR, note=NOTE)
         rows = map(_row, tally.steps.values())
         self._canvas.draw([row_text(row, layout, self._marks, self._canvas.stream) for row in rows])
 

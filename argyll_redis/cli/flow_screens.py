@@ -13,7 +13,17 @@ from typing import Any, Protocol, TextIO
 import click
 
 from argyll_redis.cli.answers import print_json_line
-from argyll_redis.cli.screen import STATUS, Canvas, Layout, Row, can_show, marks_for, row_text, size_of
+from argyll_redis.cli.screen import (
+    STATUS,
+    Canvas,
+    Layout,
+    Row,
+    can_show,
+    layout_for,
+    marks_for,
+    row_text,
+    size_of,
+)
 from argyll_redis.cli.texts import (
     GAP,
     columns_of,
@@ -190,7 +200,9 @@ class Tree:
         shown = self._window.of(rows, lines - 1 - len(head))
         layout = self._layout(rows, columns)
         drawn = [
-            row_text(row, layout, self._marks, self._canvas.stream) if isinstance(row, Row) else row
+            shortened(row, columns - 1)
+            if isinstance(row, str)
+            else row_text(row, layout, self._marks, self._canvas.stream)
             for row in shown
         ]
         self._canvas.draw([*head, *drawn])
@@ -203,7 +215,7 @@ class Tree:
         )
         room = columns - 1 - len("flow ") - len(GAP) - STATUS - len(rest)
         name = shortened(printable(progress["id"]), max(room, 1))
-        return f"flow {name}{GAP}{status(progress['status'])}{rest}"
+        return shortened(f"flow {name}{GAP}{status(progress['status'])}{rest}", columns - 1)
 
     def _in_order(self, progress: Shape, now_ms: int) -> list[Row]:
         if not self._branches:
@@ -215,7 +227,8 @@ class Tree:
     def _layout(self, rows: Sequence[Row], columns: int) -> Layout:
         self._count = max(self._count, *(len(f"{row.done}/{row.items}") for row in rows), 0)
         name = max((columns_of(row.label) for row in rows), default=0)
-        return Layout(columns, min(name, int(columns * MAX_NAME_PART)), BAR, self._count)
+        name = min(name, int(columns * MAX_NAME_PART))
+        return layout_for(columns, name=name, counts=self._count, bar=BAR)
 
 
 class Window:

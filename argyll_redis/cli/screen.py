@@ -63,6 +63,12 @@ class Layout(NamedTuple):
     counts: int
 
 
+def layout_for(columns: int, *, name: int, counts: int, bar: int, note: int = 0) -> Layout:
+    """Parts that fit beside each other; a bar that has no room is narrower, or left out."""
+    room = columns - 1 - name - STATUS - counts - note - 4 * len(GAP)
+    return Layout(columns, name, max(0, min(bar, room)), counts)
+
+
 class Marks(NamedTuple):
     """What bars are made of."""
 
@@ -189,8 +195,8 @@ class Changes:
 
     def _far(self, row: Row) -> Iterable[str]:
         now_s = time.monotonic()
-        is_long = row.status == "active" and row.items > 1
-        if is_long and now_s - self._line_s.get(row.id, 0.0) >= LINE_S:
+        is_long = row.status == "active" and row.items > 1 and row.done > 0
+        if is_long and now_s - self._line_s.get(row.id, -LINE_S) >= LINE_S:
             self._line_s[row.id] = now_s
             yield f"{row.id} {row.done} of {row.items}"
 

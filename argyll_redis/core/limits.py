@@ -1,8 +1,8 @@
 """Every size limit in one table, so that nothing grows without bound and the docs can list them.
 
 A limit is a constant and, below it, one line that says what it counts and why it is what it is;
-`docs/reference/limits.md` is made from these lines. The contract (SPEC sections 2, 5, 6 and 16)
-fixes most of them. Nothing else may live here.
+`docs/reference/limits.md` is made from these lines. Clients rely on
+most of them. Nothing else may live here.
 """
 
 # ------------------------------------------------------------------ JSON values

@@ -209,6 +209,17 @@ def outstanding(flow: Flow, now_ms: int) -> References:
     return References(frozenset(work), {member: at_ms for member, at_ms in due.items() if at_ms > now_ms})
 
 
+def has_come_due(flow: Flow, *, after_ms: int, until_ms: int) -> bool:
+    """Whether anything of a flow came due between two times, the second one included.
+
+    A turn is decided some time before it is committed. What came due in between may have been looked
+    at on the state before that turn, where it had nothing to decide, and is gone.
+    """
+    if until_ms <= after_ms or not (flow.waiting or flow.lingering):
+        return False
+    return any(at_ms <= until_ms for at_ms in outstanding(flow, after_ms).due.values())
+
+
 def _moving_items(flow: Flow) -> Iterator[WorkItem]:
     """The items that can still act by themselves: active, or waiting for a retry."""
     for run in flow.steps.values():

@@ -2,7 +2,7 @@
 
 This is the face of parsing: steps here, their attributes in `parse_attribute.py`, the sections about
 work in `parse_work.py`, the parts of requests in `parse_request.py`. Whatever passed is not checked
-again. The rules are SPEC section 2's.
+again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Planning: the smallest set of steps that reaches the goals, and why each is in it or left out.
 
 Pure and deterministic: the same catalog, goals and initial values give the same plan, byte for byte.
-SPEC section 3 has the rules; they are named here by their numbers. Two passes over what the goals
+The rules are in docs/planning.md; they are named here by their numbers. Two passes over what the goals
 could depend on, each linear in steps and attributes: providers first, to judge which steps are
 satisfiable (rule 2), then from the goals backward, to take those that are needed (rules 3 to 6).
 """

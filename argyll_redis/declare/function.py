@@ -80,7 +80,7 @@ class Declared:
     """A function that is a step."""
 
     definition: dict[str, JSON]
-    """As registered: SPEC section 2's object, of type python; the handler has the step's id."""
+    """As registered: a step's JSON object, of type python; the handler has the step's id."""
     handler: Function
     outputs: tuple[str, ...]
     single_output: bool

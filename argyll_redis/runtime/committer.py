@@ -18,9 +18,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from argyll_redis.core.commands import Answer, Command, Start
+from argyll_redis.core.commands import Answer, Command, Look, Start
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.inputs import Evaluate
+from argyll_redis.core.outbox import has_come_due
 from argyll_redis.core.state import Flow
 from argyll_redis.core.turn import MAX_COMMANDS_A_TURN
 from argyll_redis.errors import (
@@ -136,6 +137,7 @@ class Committer:
         self._is_pump_due = False
         self._idle = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], None] = {}
+        self._timer_by = f"timer:{client_id}"
         self._turns = TurnMaker(store, logs, client_id=client_id, evaluate=evaluate)
 
     # -------------------------------------------------------------- from outside
@@ -430,6 +432,8 @@ class Committer:
             self.counters.unknown += answer.unknown
             posted.succeed(answer)
         sent.box.refusals = 0
+        if has_come_due(flow, after_ms=sent.now_ms, until_ms=flow.at_of(before + 1)):
+            sent.box.waiting.append(Posted(Look(self._timer_by)))
         self._go_on(sent.box)
         if flow.version > before:
             self._tell(flow, before)

@@ -37,6 +37,8 @@ class InFlight:
     turn: Turn
     size: int
     """Bytes of its events and of a plan that it brings."""
+    now_ms: int
+    """When it was decided, by the server's clock."""
 
 
 class TurnMaker:
@@ -59,7 +61,7 @@ class TurnMaker:
         answers = iter(decision.answers)
         answered = [(each, ACKNOWLEDGED if each.command is None else next(answers)) for each in posted]
         turn = self._turn_of(flow, decision, posted)
-        return InFlight(box, posted, decision, answered, turn, turn.size)
+        return InFlight(box, posted, decision, answered, turn, turn.size, now_ms)
 
     def _turn_of(self, flow: Flow, decision: Decision, posted: list[Posted]) -> Turn:
         partition = partition_of(flow.id, self._store.partitions)

@@ -82,6 +82,7 @@ def test_every_command_answers_as_json_and_has_its_place_and_help(path: str) -> 
     declared = {name for param in command.params for name in param.opts}
     assert {"--json", "--redis", "--namespace"} <= declared
     assert command.help
+    assert f"Example: `{path}" in command.help
     assert [
         param.name for param in command.params if isinstance(param, click.Option) and not param.help
     ] == []
@@ -153,6 +154,41 @@ def test_a_url_that_does_not_do_is_said_without_its_password(url: str, status: i
     assert (answer.status, answer.out, answer.err.count("\n")) == (status, "", 1), answer
     assert answer.err.startswith("error: ")
     assert "s3cret" not in answer.err.replace("/s3cret/../missing.sock", "")
+
+
+ARGUMENTS = {
+    "argyll step register": ["FILE"],
+    "argyll step update": ["FILE"],
+    "argyll step show": ["s"],
+    "argyll step delete": ["s"],
+    "argyll plan": ["s"],
+    "argyll flow start": ["s"],
+    "argyll flow import": ["FILE"],
+    "argyll flow why": ["f", "s"],
+    "argyll flow complete": ["f", "s"],
+    "argyll flow fail": ["f", "s"],
+    "argyll flow list": [],
+    "argyll queue": [],
+    "argyll audit": [],
+    "argyll doctor": [],
+    "argyll dev": [],
+    "argyll engine": [],
+    "argyll demo": ["--root", "."],
+    "argyll step list": [],
+}
+"""Of commands that want other arguments than a flow."""
+
+
+@pytest.mark.parametrize("path", command_lines())
+def test_every_command_says_in_one_line_that_the_server_cannot_be_reached(path: str, tmp_path: Path) -> None:
+    file = tmp_path / "step.json"
+    file.write_text('{"id": "s"}')
+    arguments = [str(file) if each == "FILE" else each for each in ARGUMENTS.get(path, ["f"])]
+    for extra in ([], ["--json"]):
+        answer = Cli("redis://:s3cret@localhost:1/0", "x")(*path.split()[1:], *arguments, *extra)
+        assert (answer.status, answer.out, answer.err.count("\n")) == (3, "", 1), answer
+        assert answer.err.startswith("error: cannot reach redis at localhost:1")
+        assert "s3cret" not in answer.err
 
 
 def test_a_name_that_is_looked_up_for_ever_does_not_hold_up_the_end() -> None:

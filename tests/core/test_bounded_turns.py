@@ -1,4 +1,4 @@
-"""A turn starts, skips and abandons at most 100 items; another look does the rest (DESIGN 12)."""
+"""A turn starts, skips and abandons at most 100 items; another look does the rest."""
 
 from __future__ import annotations
 

@@ -407,7 +407,7 @@ def test_steps_that_depend_on_each_other_are_refused_and_never_a_loop() -> None:
 
 
 class Rules:
-    """SPEC section 3 read sentence by sentence, with sets and repetition until nothing changes."""
+    """The rules of docs/planning.md, sentence by sentence, with sets and repetition until nothing changes."""
 
     def __init__(self, steps: Mapping[str, Step], init: Mapping[str, list[Any]]) -> None:
         self.steps = steps

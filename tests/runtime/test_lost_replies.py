@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from argyll_redis.core.commands import Look, Outcome, Start
-from argyll_redis.core.model import StepType
-from argyll_redis.core.state import FlowStatus
+from argyll_redis.core.commands import Look, Outcome, Report, Retry, Start, Succeeded, Unfinished
+from argyll_redis.core.model import StepId, StepType
+from argyll_redis.core.state import FlowStatus, WorkStatus
 from argyll_redis.errors import StoreUnavailable, UnknownEvent
 from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.engine import Engine, EngineConfig
@@ -24,6 +24,7 @@ from argyll_redis.steps.job import Job
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.memory_server import MemoryServer
 from argyll_redis.store.protocol import (
+    CommitReply,
     Entry,
     Fetch,
     Keep,
@@ -387,3 +388,53 @@ def test_a_due_entry_that_was_lost_is_restored_for_its_own_time() -> None:
             return due_ms - 1_000_000 - began_ms, lasted_s, flow.status
 
     assert play(scene) == (60_000, 60, FlowStatus.FAILED)
+
+
+# --------------------------------------------------------------- turns that are late
+
+
+class DelaysCommit(MemoryStore):
+    """Delays every commit by what is set."""
+
+    delay_s = 0.0
+
+    async def commit(self, turns: Sequence[Turn], fetch: Fetch | None = None) -> CommitReply:
+        await asyncio.sleep(self.delay_s)
+        return await super().commit(turns, fetch)
+
+
+def test_a_retry_that_came_due_while_a_turn_was_on_its_way_starts_after_it() -> None:
+    """Its due entry found no free slot; the turn that frees the slot was decided before it was due."""
+
+    async def scene(world: World) -> list[tuple[str, int]]:
+        steps = [
+            step(
+                "each",
+                (),
+                ["made"],
+                for_each=["parts"],
+                work_config={"parallelism": 1, "init_backoff": 500, "backoff_type": "fixed"},
+            )
+        ]
+        async with world.fleet(steps) as those:
+            store = DelaysCommit(server=world.server)
+            late = Node(store, "late", monotonic=world.loop.now_ms)
+            other = Node(MemoryStore(server=world.server), "other", monotonic=world.loop.now_ms)
+            for node in (late, other):
+                await node.open()
+                those.nodes.append(node)
+            await those.start(["f"], ["each"], {"parts": [[1, 2]]})
+            first, second = (await late.load("f")).tokens
+            await late.committer.ask("f", Report("work:late", first, Unfinished("not yet"), 1))
+            store.delay_s = 1.0
+            frees = asyncio.create_task(
+                late.committer.ask("f", Report("work:late", second, Succeeded({"made": 1}), 1))
+            )
+            await asyncio.sleep(0.7)
+            await other.committer.ask("f", Retry("timer:other", first, 2))
+            await frees
+            await late.committer.close()
+            items = (await other.load("f")).steps[StepId("each")].items
+            return [(items[index].status, items[index].attempt) for index in (0, 1)]
+
+    assert play(scene) == [(WorkStatus.ACTIVE, 2), (WorkStatus.SUCCEEDED, 1)]

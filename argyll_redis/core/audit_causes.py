@@ -1,4 +1,4 @@
-"""Whether every event says truly what led to it (SPEC 11)."""
+"""Whether every event says truly what led to it."""
 
 from __future__ import annotations
 

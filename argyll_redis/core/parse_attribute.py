@@ -1,6 +1,6 @@
 """From the attribute specs of a definition to attributes, and what is refused about them.
 
-One function a role: each reads the object named after its role, and no other (SPEC 2).
+One function a role: each reads the object named after its role, and no other.
 """
 
 from __future__ import annotations

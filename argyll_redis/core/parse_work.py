@@ -1,6 +1,6 @@
 """From the sections of a definition that say how its work is done, to what an engine needs of them.
 
-`http`, `flow`, `python` belong to step types; `work_config` to all (SPEC 2 and 7).
+`http`, `flow`, `python` belong to step types; `work_config` to all.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def has_gates(steps: Iterable[Step]) -> bool:
 
 
 def plan_to_json(plan: Plan) -> dict[str, JSON]:
-    """The plan in the shape of SPEC 3, keys and names in a fixed order."""
+    """The plan as JSON, keys and names in a fixed order."""
     return {
         "goals": list(plan.goals),
         "required": list(plan.required),

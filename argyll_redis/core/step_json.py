@@ -1,4 +1,4 @@
-"""Steps as JSON: the one shape of files, of the API and within plans (SPEC 2), keys in a fixed order."""
+"""Steps as JSON: the one shape of files, of the API and within plans, keys in a fixed order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collect policies, match gates, and who is wanted for them (SPEC 4 and 5).
+"""Collect policies, match gates, and who is wanted for them.
 
 Registration refuses these for now (`core/not_yet.py`); the core has them, and plans here are made past it.
 """

@@ -1,4 +1,4 @@
-"""Flows, steps and work items from start to end: SPEC 4, and `first` and optional inputs of SPEC 5."""
+"""Flows, steps and work items from start to end, and `first` and optional inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work items: how many, which inputs, which order, which outputs (SPEC 6)."""
+"""Work items: how many, which inputs, which order, which outputs."""
 
 from __future__ import annotations
 

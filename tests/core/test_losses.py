@@ -1,4 +1,4 @@
-"""Lost attempts: started again at once, five in a row at most (SPEC 7)."""
+"""Lost attempts: started again at once, five in a row at most."""
 
 from __future__ import annotations
 

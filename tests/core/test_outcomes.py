@@ -1,4 +1,4 @@
-"""What counts, what is ignored on record, what is unknown (SPEC 8), and declared types (SPEC 2)."""
+"""What counts, what is ignored on record, what is unknown, and declared types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events: the keys of their data, references instead of values, causes, and reading them (SPEC 11)."""
+"""Events: the keys of their data, references instead of values, causes, and reading them."""
 
 from __future__ import annotations
 

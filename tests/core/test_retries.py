@@ -1,4 +1,4 @@
-"""Retries: budgets, delays, due entries (SPEC 7)."""
+"""Retries: budgets, delays, due entries."""
 
 from __future__ import annotations
 

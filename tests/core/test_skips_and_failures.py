@@ -1,4 +1,4 @@
-"""What is skipped, what fails, and how both reach others (SPEC 4)."""
+"""What is skipped, what fails, and how both reach others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After the outcome: what is still recorded, what is given up, when the log is closed (SPEC 4)."""
+"""After the outcome: what is still recorded, what is given up, when the log is closed."""
 
 from __future__ import annotations
 

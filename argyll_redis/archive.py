@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from argyll_redis.core.audit_shape import check_shape
 from argyll_redis.core.events import EVENTS, Recorded
-from argyll_redis.core.limits import MAX_ID_CHARS
+from argyll_redis.core.limits import MAX_ID_CHARS, MAX_IMPORT_BYTES, MAX_IMPORT_EVENTS
 from argyll_redis.core.model import JSON
 from argyll_redis.core.parse_plan import parse_plan
 from argyll_redis.core.parse_request import parse_init, parse_labels, parse_metadata, read_flow_id
@@ -21,13 +21,11 @@ from argyll_redis.core.state import Flow
 from argyll_redis.core.values import shown
 from argyll_redis.errors import ArgyllError, Invalid, InvalidInput, Problem, UnknownEvent
 from argyll_redis.store.codec import check, encode, parse
-from argyll_redis.store.protocol import IMPORT_LIMIT, StoredEvent
+from argyll_redis.store.protocol import StoredEvent
 from argyll_redis.views import show_events
 
 FORMAT = 1
 """Version of the format; a document of a later one is refused."""
-MAX_IMPORT_BYTES = 64 * 1024 * 1024
-"""Of a document: it is checked as a whole, and then travels in one call."""
 SPARE_NESTING = 160
 """Levels of nesting allowed above that of a value: a value in a list of a list of a `for_each` step is
 deeper than one that was given, and an encoder gives up at 254."""
@@ -143,8 +141,8 @@ def _header(place: str, document: Any) -> tuple[str, int]:
         _refuse(f"{place}: argyll_export", "is not the version of a format", _MEND)
     if not _is_number(found["events"], 1, 2**53):
         _refuse(f"{place}: events", "is not how many events there are", _MEND)
-    if found["events"] > IMPORT_LIMIT:
-        _refuse(f"{place}: events", f"are {found['events']:,}, and {IMPORT_LIMIT:,} can be imported")
+    if found["events"] > MAX_IMPORT_EVENTS:
+        _refuse(f"{place}: events", f"are {found['events']:,}, and {MAX_IMPORT_EVENTS:,} can be imported")
     return _flow_id(place, found["flow_id"]), found["events"]
 
 

@@ -73,6 +73,10 @@ MAX_CHILD_DEPTH = 8
 """flows within flows."""
 MAX_ITEMS = 10_000
 """work items of one step: counted before anything is expanded."""
+MAX_IMPORT_EVENTS = 50_000
+"""events of a log that is imported: it is written in one call, which then takes some 200 ms."""
+MAX_IMPORT_BYTES = 64 * 1024 * 1024
+"""bytes of a document that is imported: it is checked as a whole, and travels in that call."""
 
 # ------------------------------------------------------------------------ scripts
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from argyll_redis.core.limits import MAX_IMPORT_EVENTS
 from argyll_redis.store.protocol import (
-    IMPORT_LIMIT,
     Ack,
     Dispatch,
     Due,
@@ -72,7 +72,9 @@ def check_import(log: ImportedLog, partitions: int) -> None:
     if log.partition != partition_of(log.flow, partitions):
         raise ValueError(f"flow {log.flow!r} does not live in partition {log.partition}")
     count = len(log.events)
-    _refuse(not 1 <= count <= IMPORT_LIMIT, f"a log of {count} events is not one of 1 to {IMPORT_LIMIT}")
+    _refuse(
+        not 1 <= count <= MAX_IMPORT_EVENTS, f"a log of {count} events is not one of 1 to {MAX_IMPORT_EVENTS}"
+    )
     last_at = 0
     for version, event in enumerate(log.events, 1):
         check_append(version - 1, "before" if version > 1 else "", event.tx)

@@ -24,9 +24,6 @@ UNNAMED_LIMIT = 100
 FEED_LENGTH = 1_000
 """Entries that a partition's feed keeps; a shorter feed has never been trimmed."""
 
-IMPORT_LIMIT = 50_000
-"""Events of a log that is imported at most: it is written in one call, which then takes some 200 ms."""
-
 BLOCK_LIMIT_MS = 2_000
 """Longest wait of one call, less than any socket timeout."""
 

@@ -9,9 +9,9 @@ import pytest
 from servers import StoreFactory
 from store_words import Flow, event, log_of
 
+from argyll_redis.core.limits import MAX_IMPORT_EVENTS
 from argyll_redis.store.keys import LAYOUT
 from argyll_redis.store.protocol import (
-    IMPORT_LIMIT,
     Dead,
     Dispatch,
     Head,
@@ -117,7 +117,7 @@ async def test_a_log_of_many_events_is_imported_whole(store: Store, flow: Flow) 
         {"fields": {"version": "9"}},
         {"fields": {"": "9"}},
         {"indexes": ["elsewhere"]},
-        {"events": [LOG[0]] * (IMPORT_LIMIT + 1)},
+        {"events": [LOG[0]] * (MAX_IMPORT_EVENTS + 1)},
     ],
     ids=lambda changes: str(changes)[:40],
 )

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import fakeredis
@@ -183,10 +183,22 @@ def _stop(process: subprocess.Popen[bytes], directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def programs() -> list[str]:
+    """The servers that are on PATH."""
+    return [binary for binary in BINARIES if shutil.which(binary)]
+
+
+def leave_out(reason: str) -> NoReturn:
+    """Leaves a test out for want of a server; under CI that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def real_servers() -> dict[str, Callable[[], str]]:
     """Finds the real servers: by name, how to get a URL of each."""
     found: dict[str, Callable[[], str]] = {
-        binary: lambda binary=binary: start_server(binary) for binary in BINARIES if shutil.which(binary)
+        binary: lambda binary=binary: start_server(binary) for binary in programs()
     }
     if url := os.environ.get(URL_VARIABLE):
         found[URL_VARIABLE] = lambda: url
@@ -291,10 +303,7 @@ def _fake_pool(connector: FakeConnector) -> redis.ConnectionPool:
 def _url_of(kind: str) -> str:
     servers = real_servers()
     if kind not in servers:
-        reason = f"no real server: put {' or '.join(BINARIES)} on PATH, or set {URL_VARIABLE}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        leave_out(f"no real server: put {' or '.join(BINARIES)} on PATH, or set {URL_VARIABLE}")
     return servers[kind]()
 
 

@@ -238,8 +238,7 @@ async def test_an_engine_that_nobody_meant_to_kill_is_off(heavy_root: Path, tmp_
     request = run.Request(str(heavy_root), str(tmp_path / "out"), with_crash=False)
     outcome = await run.run(request, Killer(engines=1))
     assert outcome.tally.status == "completed"
-    [problem] = outcome.problems
-    assert "ended unexpectedly (SIGKILL)" in problem
+    assert ["ended unexpectedly (SIGKILL)" in problem for problem in outcome.problems].count(True) == 1
 
 
 @pytest.mark.real
@@ -248,7 +247,7 @@ async def test_without_engines_it_gives_up_at_once(heavy_root: Path, tmp_path: P
     request = run.Request(str(heavy_root), str(tmp_path / "out"), with_crash=False)
     outcome = await run.run(request, Killer(engines=2))
     assert outcome.problems[0] == "no engine is left to go on with the flow"
-    assert len(outcome.problems) == 3
+    assert ["ended unexpectedly (SIGKILL)" in problem for problem in outcome.problems].count(True) == 2
 
 
 @pytest.mark.real

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from argyll_redis.core.catalog import Catalog, CatalogEvent
 from argyll_redis.core.collect import item_inputs, provided_outputs
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.plan import plan_to_json
 from argyll_redis.core.state import Draft, Flow, StepRun, StepStatus, WorkItem, WorkStatus
-from argyll_redis.core.step_json import step_to_json
 
 
 def rfc3339(ms: int) -> str | None:
@@ -131,15 +129,3 @@ def show_events(flow: Flow, events: Iterable[Recorded]) -> Iterator[dict[str, JS
             "data": recorded.event.expand(draft),
         }
         draft.merge(first=recorded.version, at=recorded.at, tx=recorded.tx)
-
-
-def catalog_state(catalog: Catalog) -> dict[str, JSON]:
-    """The registered steps, in id order."""
-    steps = {id: step_to_json(catalog.step(id)) for id in sorted(catalog.steps)}
-    return _set_only(
-        {"steps": steps, "version": catalog.version, "last_updated": rfc3339(catalog.last_updated_at)}
-    )
-
-
-def catalog_event_shape(version: int, at: int, by: str, event: CatalogEvent) -> dict[str, JSON]:
-    return {"id": f"{version}-0", "type": event.type, "at": at, "cause": 0, "by": by, "data": event.data()}

@@ -7,10 +7,10 @@ from typing import Any
 
 from argyll_redis.core import events as e
 from argyll_redis.core.audit_past import Findings, Past, origin_of
-from argyll_redis.core.decide import MAX_LOSSES
+from argyll_redis.core.limits import MAX_LOSSES, MAX_RETRY_AFTER_MS
 from argyll_redis.core.model import StepType, Token
 from argyll_redis.core.parse import type_matches
-from argyll_redis.core.retry import MAX_ASKED_DELAY_MS, delay_ms, retries_left
+from argyll_redis.core.retry import delay_ms, retries_left
 from argyll_redis.core.state import WORK_OVER, StepStatus, WorkItem, WorkStatus
 
 EARLY_MS = 1
@@ -210,7 +210,7 @@ def _check_delay(past: Past, event: e.WorkRetryScheduled, item: WorkItem) -> Fin
     work = past.definition(item.step).work
     computed = delay_ms(work, retry=item.retries, token=item.token, attempt=item.attempt)
     can_ask = origin_of(past.recorded.by) != "timer"
-    is_asked = can_ask and 0 <= event.delay_ms <= MAX_ASKED_DELAY_MS
+    is_asked = can_ask and 0 <= event.delay_ms <= MAX_RETRY_AFTER_MS
     if event.delay_ms != computed and not is_asked:
         yield "I-16", f"{_named(event)} is due after {event.delay_ms} ms, its policy says {computed} ms"
 

@@ -7,8 +7,6 @@ from hashlib import blake2b
 from argyll_redis.core.limits import MAX_DURATION_MS, MAX_RETRY_AFTER_MS
 from argyll_redis.core.model import Backoff, Token, WorkConfig
 
-MAX_ASKED_DELAY_MS = MAX_RETRY_AFTER_MS
-"""The longest delay that a step may ask for (`Retry-After`, `after_ms`)."""
 MAX_EXPONENT = MAX_DURATION_MS.bit_length()
 """Beyond it every delay is at its cap; clamped before it is used, as 2**n grows without bound."""
 
@@ -21,7 +19,7 @@ def delay_ms(work: WorkConfig, *, retry: int, token: Token, attempt: int, asked_
     token and the attempt, so that a replay agrees and no two items agree.
     """
     if asked_ms is not None:
-        return max(0, min(asked_ms, MAX_ASKED_DELAY_MS))
+        return max(0, min(asked_ms, MAX_RETRY_AFTER_MS))
     base = work.init_backoff_ms
     if work.backoff is Backoff.LINEAR:
         base *= retry + 1

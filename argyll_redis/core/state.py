@@ -19,7 +19,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple, Self
 
-from argyll_redis.core.model import JSON, Plan, Step, StepId, Token
+from argyll_redis.core.model import JSON, Plan, StepId, Token
 from argyll_redis.errors import InvariantBroken
 
 
@@ -636,8 +636,3 @@ class Draft:
 
 View = Flow | Draft
 """Something to read a flow's state from."""
-
-
-def step_of(view: View, id: StepId) -> Step:
-    """The definition of a step in the flow's plan."""
-    return view.plan.steps[id]

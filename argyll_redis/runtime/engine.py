@@ -1,8 +1,7 @@
 """An engine: takes released attempts, runs them, and posts what they came to.
 
-The loop decides nothing. A delivered attempt that the flow's state still knows as the current one is
-run; any other is acknowledged. Slots bound what runs at a time: one is reserved before an entry is
-asked for and given back when the call that carries its outcome is sent.
+It decides nothing. A delivered attempt that the flow's state still knows as the current one is run;
+any other is acknowledged.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from argyll_redis.core.commands import (
 )
 from argyll_redis.core.model import JSON, Attribute, Step, StepType, Token
 from argyll_redis.core.state import Flow, StepStatus, WorkItem, WorkStatus
-from argyll_redis.errors import HistoryLost, InvalidInput, NamespaceEmptied, StoreUnavailable, UnknownEvent
+from argyll_redis.errors import HistoryLost, InvalidInput, StoreUnavailable, UnknownEvent
 from argyll_redis.runtime.clock import ServerClock, spread_ms
 from argyll_redis.runtime.committer import Committer
+from argyll_redis.runtime.intake import Intake
 from argyll_redis.runtime.mailbox import Posted
 from argyll_redis.runtime.payload import read_control, read_work
-from argyll_redis.runtime.preference import Place, own_places
 from argyll_redis.runtime.work import Hand, InHand, Key, key_of
 from argyll_redis.steps.context import StepContext
 from argyll_redis.steps.job import Handler, Job
@@ -41,19 +40,12 @@ from argyll_redis.store.protocol import (
     CONTROL,
     EngineInfo,
     Entry,
-    Fetch,
     RenewReply,
     Store,
-    StreamRef,
-    work_stream,
 )
 
 log = logging.getLogger(__name__)
 
-BLOCK_MS = 2_000
-"""How long a blocked read waits; below every socket timeout."""
-ERROR_DELAY_MS = 1_000
-"""Longest delay after a read that failed."""
 HAND_BACK_DELAY_MS = 1_000
 """Before work that this engine cannot do is offered again."""
 LEAVE_TRIES = 5
@@ -62,8 +54,6 @@ LEAVE_DELAY_MS = 5_000
 """Before work of a flow that this version cannot read is offered again."""
 LEFT_MS = 60_000
 """How long an entry that was let go of is remembered: longer than any call waits for a reply."""
-EXTRA_STREAMS = 4
-"""Work streams that a commit fetches from beside those it wrote to."""
 OVER = frozenset({"completed", "failed"})
 
 
@@ -135,66 +125,16 @@ class Engine:
         self._clock = clock
         self._handlers = handlers
         self._can_do = can_do
-        self._spread = spread
-        self._free = config.concurrency
-        self._slot_freed = asyncio.Event()
         self._is_draining = False
         self._renewed_ms = clock.monotonic_ms()
         self._suspects: set[Key] = set()
         """Pending entries that were unknown at the last renewal."""
         self._left: dict[Key, Left] = {}
         """Entries that were let go of: a reply that delivers one of them comes too late."""
-        self._readers: Mapping[str, int] = {}
-        self._rotation = 0
-        self._places: tuple[list[Place], list[Place]] = ([], [])
-        """Where it takes work from: what prefers it, and the rest."""
-        self.meet(())
         self._tasks: dict[asyncio.Task[None], None] = {}
-
-    # -------------------------------------------------------------------- slots
-
-    @property
-    def free_slots(self) -> int:
-        return self._free
-
-    def free_slot(self, held: InHand) -> None:
-        """Gives back the slot of an entry, once."""
-        if held.holds_slot:
-            held.holds_slot = False
-            self._free += 1
-            self._slot_freed.set()
-
-    def reserve(self, partitions: Sequence[int]) -> Fetch | None:
-        """Reserves the free slots for a commit to these partitions, for what it has just released
-        and a few other streams in rotation."""
-        if self._is_draining or self._free <= 0 or not self.lease_is_sure:
-            return None
-        slots, self._free = self._free, 0
-        streams = [self._ref(p, queue) for p in partitions for queue in self.config.queues]
-        streams += [ref for ref in self._rotated(EXTRA_STREAMS) if ref not in streams]
-        return Fetch(self.config.id, slots, streams, control=0)
-
-    def deliver(self, entries: Sequence[Entry], fetch: Fetch) -> None:
-        """Takes what a call has fetched and gives back the rest of its reservation."""
-        self._free += fetch.slots
-        for entry in entries:
-            self.take(entry)
-        if self._free > 0:
-            self._slot_freed.set()
-
-    def _ref(self, partition: int, queue: str) -> StreamRef:
-        stream = work_stream(queue)
-        readers = max(1, self._readers.get(queue, 1))
-        return StreamRef(partition, stream, readers, self.hand.count(partition, stream))
-
-    def _rotated(self, limit: int | None = None) -> list[StreamRef]:
-        """Work streams, those that prefer this engine first; in each group another one first each time."""
-        self._rotation += limit or 1
-        places: list[Place] = []
-        for group in self._places:
-            start = self._rotation % len(group) if group else 0
-            places += group[start:] + group[:start]
-        return [self._ref(partition, queue) for partition, queue in places[:limit]]
+        self.intake = Intake(
+            config.info, config.concurrency, store=store, hand=self.hand, taker=self, spread=spread
+        )
 
     # ----------------------------------------------------------------- delivery
 
@@ -225,7 +165,7 @@ class Engine:
     def _take_work(self, entry: Entry) -> None:
         reference = read_work(entry)
         held = InHand(entry, reference.flow_id, reference)
-        self._free -= 1
+        self.intake.use_slot()
         self.hand.take(held)
         flow = self._committer.cache.get(reference.flow_id)
         if flow is not None and flow.version >= reference.version:
@@ -283,7 +223,7 @@ class Engine:
 
     def _settle(self, held: InHand, command: Abandon | None) -> None:
         """Acknowledges an entry that is not run, with what is to be said of it."""
-        self.free_slot(held)
+        self.intake.free_slot(held)
         self._say(held, command)
 
     def _say(self, held: InHand, command: Command | None) -> None:
@@ -296,7 +236,7 @@ class Engine:
         is left to whoever takes it over."""
         self._left[key_of(held.entry)] = Left(self._clock.monotonic_ms(), held.is_called)
         self.hand.drop(held)
-        self.free_slot(held)
+        self.intake.free_slot(held)
 
     def _hand_back(self, held: InHand, step: Step) -> None:
         """Gives an attempt back uncounted: at once when this engine drains, later when it has no
@@ -318,11 +258,17 @@ class Engine:
         finally:
             self._forget(held)
 
+    def hand_back_unread(self, entry: Entry) -> None:
+        """Gives back an entry that was delivered and for which no slot is free."""
+        held = InHand(entry, entry.payload.partition(" ")[0])
+        self.hand.take(held)
+        self._spawn(self._release(held, 0))
+
     def leave(self, held: InHand, error: BaseException) -> None:
         """Leaves an entry of a flow that this process must not touch: to other engines when they may
         know better, to `dead` when nobody may."""
         if isinstance(error, UnknownEvent) and held.is_fresh:
-            self.free_slot(held)
+            self.intake.free_slot(held)
             self._spawn(self._release(held, LEAVE_DELAY_MS))
         elif isinstance(error, UnknownEvent | StoreUnavailable) and not isinstance(error, HistoryLost):
             self._forget(held)
@@ -418,7 +364,7 @@ class Engine:
         a row: at one alone the reply may still be on its way."""
         self._forget_left(reply, asked_ms)
         suspects, self._suspects = self._suspects, set()
-        for entries, take in ((reply.unnamed, self._take_or_return), (reply.taken, self.take_over)):
+        for entries, take in ((reply.unnamed, self.intake.take_or_return), (reply.taken, self.take_over)):
             for entry in self._unknown(entries):
                 if key_of(entry) in suspects:
                     self._left.pop(key_of(entry), None)
@@ -445,99 +391,12 @@ class Engine:
                 key: left for key, left in self._left.items() if left.at_ms >= since_ms or key in pending
             }
 
-    def meet(self, engines: Sequence[EngineInfo]) -> None:
-        """Learns which engines are alive, so that what waits is shared among them."""
-        readers: dict[str, int] = {}
-        for engine in engines:
-            for queue in engine.queues:
-                readers[queue] = readers.get(queue, 0) + 1
-        self._readers = readers
-        partitions = self._store.partitions
-        own = own_places(self.config.info, engines, partitions)
-        every = [(partition, queue) for partition in range(partitions) for queue in self.config.queues]
-        self._places = ([p for p in every if p in own], [p for p in every if p not in own])
-
-    # -------------------------------------------------------------------- loops
-
-    async def read_work(self) -> None:
-        """Takes work while there are slots: fetches what waits; when nothing does, waits for it.
-
-        The wait names all streams but reserves one slot: it comes back with the first entry that is
-        added, and the rare entry too many is handed back.
-        """
-        while not self._is_draining:
-            if self._free <= 0 or not self.lease_is_sure:
-                self._slot_freed.clear()
-                await self._wait_for_slot()
-                continue
-            try:
-                if not await self._fetch_waiting():
-                    await self._wait_for_work()
-            except NamespaceEmptied:
-                raise
-            except StoreUnavailable as error:
-                log.warning("reading work failed: %s", error)
-                await asyncio.sleep(self._spread(ERROR_DELAY_MS) / 1000)
-
-    async def _wait_for_slot(self) -> None:
-        try:
-            async with asyncio.timeout(BLOCK_MS / 1000):
-                await self._slot_freed.wait()
-        except TimeoutError:
-            pass
-
-    async def _fetch_waiting(self) -> bool:
-        slots, self._free = self._free, 0
-        streams = self._rotated()
-        fetch = Fetch(self.config.id, slots, streams, control=0)
-        entries: Sequence[Entry] = ()
-        try:
-            entries = await self._store.fetch(fetch)
-        finally:
-            self.deliver(entries, fetch)
-        return bool(entries)
-
-    async def _wait_for_work(self) -> None:
-        if self._free <= 0:
-            return
-        self._free -= 1
-        streams = [(ref.partition, ref.stream) for ref in self._rotated()]
-        entries: Sequence[Entry] = ()
-        try:
-            entries = await self._store.block(self.config.id, streams, BLOCK_MS)
-        finally:
-            self._free += 1
-            for entry in entries:
-                self._take_or_return(entry)
-
-    def _take_or_return(self, entry: Entry) -> None:
-        """Takes an entry for which no slot was reserved, or hands it back when none is free."""
-        if self._free > 0 or entry.stream == CONTROL or entry in self.hand:
-            self.take(entry)
-            return
-        held = InHand(entry, entry.payload.partition(" ")[0])
-        self.hand.take(held)
-        self._spawn(self._release(held, 0))
-
-    async def read_control(self) -> None:
-        """Takes what an engine should look at, whatever its queues and slots."""
-        streams = [(partition, CONTROL) for partition in range(self._store.partitions)]
-        while not self._is_draining:
-            try:
-                entries = await self._store.block(self.config.id, streams, BLOCK_MS)
-            except NamespaceEmptied:
-                raise
-            except StoreUnavailable as error:
-                log.warning("reading control failed: %s", error)
-                await asyncio.sleep(self._spread(ERROR_DELAY_MS) / 1000)
-            else:
-                for entry in entries:
-                    self.take(entry)
+    # ----------------------------------------------------------------- the end
 
     def take_no_more(self) -> None:
         """Takes nothing new from now on, and hands back what is not begun."""
         self._is_draining = True
-        self._slot_freed.set()
+        self.intake.close()
 
     async def drain(self) -> None:
         """Takes nothing new, hands back what is not begun, and waits for what runs, up to the grace."""
@@ -566,7 +425,7 @@ class Engine:
 
     def abort(self) -> None:
         """Stops everything at once, as if the process had died."""
-        self._is_draining = True
+        self.take_no_more()
         for held in self.hand.all():
             if held.task is not None:
                 self._stop(held)
@@ -612,7 +471,7 @@ class Settling(Posted):
         self.held = held
 
     def sent(self) -> None:
-        self.engine.free_slot(self.held)
+        self.engine.intake.free_slot(self.held)
 
     def succeed(self, answer: Answer) -> None:
         self.engine.hand.drop(self.held)

@@ -140,7 +140,7 @@ class Keeper:
         while self._wakes and self._wakes[0] < reply.now_ms:
             heapq.heappop(self._wakes)
         self.engines = reply.engines
-        self._engine.meet(reply.engines)
+        self._engine.intake.meet(reply.engines)
         for (ref, _), cursor in zip(takeover, reply.cursors, strict=True):
             self._cursors[ref.partition, ref.stream] = cursor
         for entry in reply.taken:

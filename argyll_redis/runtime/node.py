@@ -123,7 +123,7 @@ class Node:
             spread=self._spread,
         )
         renewer = Renewer(engine, self.store, self.clock)
-        self.committer.fetcher = engine
+        self.committer.fetcher = engine.intake
         self.committer.on_due = keeper.wake_at
         if on_ready is not None:
             on_ready(engine, keeper)
@@ -135,7 +135,7 @@ async def _serve(
 ) -> None:
     """Runs the loops of an engine; whichever of them fails stops it."""
     loop = asyncio.get_running_loop()
-    readers = [loop.create_task(engine.read_work()), loop.create_task(engine.read_control())]
+    readers = [loop.create_task(engine.intake.read_work()), loop.create_task(engine.intake.read_control())]
     keeping = [loop.create_task(keeper.run()), loop.create_task(renewer.run())]
     stopping = loop.create_task(_until_stopped(node, until))
     everything = [*readers, *keeping, stopping]

@@ -13,7 +13,7 @@ from argyll_redis.errors import StoreUnavailable
 from argyll_redis.runtime.engine import Engine, EngineConfig
 from argyll_redis.runtime.keeper import Keeper
 from argyll_redis.runtime.node import Node
-from argyll_redis.steps.job import Job
+from argyll_redis.steps.job import Handler, Job
 from argyll_redis.testing.outside import Client, Outside
 from argyll_redis.testing.scenario import EngineSpec, makes_list
 from argyll_redis.testing.stage import Call, Stage
@@ -47,7 +47,7 @@ class Running:
         return (
             engine is not None
             and not len(engine.hand)
-            and engine.free_slots >= self.spec.concurrency - 1
+            and engine.intake.free_slots >= self.spec.concurrency - 1
             and self.node.committer.is_idle
         )
 
@@ -96,6 +96,7 @@ class Crew:
         config = EngineConfig(
             id=running.process.name,
             queues=spec.queues,
+            handlers=self._functions(),
             concurrency=spec.concurrency,
             lease_ms=spec.lease_ms,
             grace_ms=spec.grace_ms,
@@ -104,12 +105,20 @@ class Crew:
         await node.open()
         await node.run_engine(
             config,
-            {StepType.PYTHON: partial(self._call, running)},
+            self._handlers(running),
             can_do=lambda step: step.id not in spec.lacks,
             until=running.stop.wait,
             on_ready=running.take,
         )
         await node.close()
+
+    def _handlers(self, running: Running) -> dict[StepType, Handler]:
+        """What an engine can do."""
+        return {StepType.PYTHON: partial(self._call, running)}
+
+    def _functions(self) -> tuple[str, ...]:
+        """The names of the functions that engines say they have."""
+        return ()
 
     def _drain(self, place: int) -> None:
         if place in self.running and not self._stage.is_calm:
@@ -146,7 +155,7 @@ class Crew:
     def _check_drained(self, running: Running) -> None:
         engine = running.engine
         assert engine is not None
-        name, slots = running.process.name, engine.free_slots
+        name, slots = running.process.name, engine.intake.free_slots
         if slots != running.spec.concurrency:
             self._stage.object(f"slots: engine {name} ended with {slots} of {running.spec.concurrency} free")
         if len(engine.hand):

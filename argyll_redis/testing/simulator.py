@@ -82,17 +82,16 @@ def simulate_one(seed: int, *, planted: str | None = None) -> Report:
     """Runs one seed to its end and checks everything. `planted` names a bug of `BUGS` to plant."""
     bug = BUGS[planted] if planted else NO_BUG
     loop = VirtualLoop(limit_ms=LIMIT_MS, limit_callbacks=LIMIT_CALLBACKS)
-    run = _Run(loop, seed, bug)
-    with _quiet_logs(), bug.patch(), narrowed(run.stage.scenario.limits):
+    stage = Stage(loop, seed, draw_scenario(seed), bug)
+    observer = Observer(stage.server)
+    outside = Outside(stage, observer)
+    run = Run(stage, observer, outside, Crew(stage, outside))
+    with _quiet_logs(), bug.patch(), narrowed(stage.scenario.limits):
         try:
-            loop.run_until_complete(run.run())
-        except (NothingToDo, TookTooLong) as error:
-            run.stage.object(f"the run came to no end: {error}")
-        except Exception as error:
-            run.stage.object(f"the run failed: {error!r}")
+            run.play()
         finally:
             loop.close()
-    return run.report()
+    return _report(run, seed, bug)
 
 
 def run_seeds(seeds: Iterable[int], *, planted: str | None = None) -> list[Report]:
@@ -101,19 +100,26 @@ def run_seeds(seeds: Iterable[int], *, planted: str | None = None) -> list[Repor
     return [report for report in reports if report.violations]
 
 
-class _Run:
+class Run:
     """One run of one seed."""
 
-    def __init__(self, loop: VirtualLoop, seed: int, bug: Bug) -> None:
-        self.stage = Stage(loop, seed, draw_scenario(seed), bug)
-        self._seed = seed
-        self._bug = bug
-        self._observer = Observer(self.stage.server)
-        self._outside = Outside(self.stage, self._observer)
-        self._crew = Crew(self.stage, self._outside)
+    def __init__(self, stage: Stage, observer: Observer, outside: Outside, crew: Crew) -> None:
+        self.stage = stage
+        self.observer = observer
+        self._outside = outside
+        self._crew = crew
         self._lacks: set[str] = set()
 
-    async def run(self) -> None:
+    def play(self) -> None:
+        """Runs to the end and judges; whatever ends it before is a violation."""
+        try:
+            self.stage.loop.run_until_complete(self._run())
+        except (NothingToDo, TookTooLong) as error:
+            self.stage.object(f"the run came to no end: {error}")
+        except Exception as error:
+            self.stage.object(f"the run failed: {error!r}")
+
+    async def _run(self) -> None:
         stage = self.stage
         self._outside.start()
         self._crew.start()
@@ -131,7 +137,7 @@ class _Run:
         """Waits a little, then looks whether every open flow has what it needs."""
         await asyncio.sleep(LOOK_MS / MS)
         if not self.stage.scenario.loses_entries:
-            for lack in self._observer.lacking():
+            for lack in self.observer.lacking():
                 if lack not in self._lacks:
                     self._lacks.add(lack)
                     self.stage.object(f"I-20: nothing stands for {lack}")
@@ -150,7 +156,7 @@ class _Run:
         return (
             not self.stage.journal.withheld
             and self._outside.is_idle
-            and self._observer.is_quiet()
+            and self.observer.is_quiet()
             and self._crew.is_idle
         )
 
@@ -163,17 +169,17 @@ class _Run:
             if running.engine is not None and not running.is_idle:
                 stage.object(
                     f"liveness: engine {running.process.name} has {len(running.engine.hand)} entries in hand "
-                    f"and {running.engine.free_slots} of {running.spec.concurrency} slots free"
+                    f"and {running.engine.intake.free_slots} of {running.spec.concurrency} slots free"
                 )
 
     def _judge_living(self) -> None:
         """Judges the processes while they live."""
-        self._observer.look()
+        self.observer.look()
         for running in self._crew.running.values():
             name, unknown = running.process.name, running.spec.unknown
-            self._take(verdict.judge_node(name, running.node, self._observer, unknown))
+            self._take(verdict.judge_node(name, running.node, self.observer, unknown))
         for client in self._outside.clients.values():
-            self._take(verdict.judge_node(client.process.name, client.node, self._observer))
+            self._take(verdict.judge_node(client.process.name, client.node, self.observer))
 
     async def _close(self) -> None:
         """Asks the engines to stop, and waits until they have."""
@@ -187,8 +193,8 @@ class _Run:
 
     def _judge(self) -> None:
         stage = self.stage
-        self._take(verdict.judge_logs(stage, self._observer))
-        self._take(verdict.judge_server(stage, self._observer))
+        self._take(verdict.judge_logs(stage, self.observer))
+        self._take(verdict.judge_server(stage, self.observer))
         self._take(verdict.judge_catalog(stage))
         if self._crew.restored and not stage.scenario.loses_entries:
             stage.object(f"I-20: the sweep had to restore {self._crew.restored} entries")
@@ -198,22 +204,22 @@ class _Run:
         for violation in found:
             self.stage.object(violation)
 
-    def report(self) -> Report:
-        stage, digest = self.stage, 0
-        for flow_id, log in self._observer.logs():
-            for event in log.events:
-                digest = crc32(repr((flow_id, event)).encode(), digest)
-        return Report(
-            seed=self._seed,
-            planted=self._bug.name,
-            violations=stage.violations,
-            trace=stage.trace,
-            digest=digest,
-            flows=len(self._observer.flows),
-            calls=sum(map(len, stage.journal.calls.values())),
-            faults=stage.network.disturbances + stage.journal.disturbances,
-            virtual_ms=stage.loop.now_ms(),
-        )
+def _report(run: Run, seed: int, bug: Bug) -> Report:
+    stage, digest = run.stage, 0
+    for flow_id, log in run.observer.logs():
+        for event in log.events:
+            digest = crc32(repr((flow_id, event)).encode(), digest)
+    return Report(
+        seed=seed,
+        planted=bug.name,
+        violations=stage.violations,
+        trace=stage.trace,
+        digest=digest,
+        flows=len(run.observer.flows),
+        calls=sum(map(len, stage.journal.calls.values())),
+        faults=stage.network.disturbances + stage.journal.disturbances,
+        virtual_ms=stage.loop.now_ms(),
+    )
 
 
 @contextmanager

@@ -76,7 +76,7 @@ async def test_two_engines_share_the_items_of_one_flow(store_factory: StoreFacto
 
         engines = [await those.add_engine(item), await those.add_engine(item)]
         for engine in engines:
-            engine.meet([each.config.info for each in engines])
+            engine.intake.meet([each.config.info for each in engines])
         await those.start(["f"], ["join"], {"count": [100]})
         flow = await those.finished("f")
         by = Counter(

@@ -239,11 +239,11 @@ def test_a_call_that_is_stopped_before_it_is_made_frees_its_slot() -> None:
             those.nodes[0].committer.cache.put(flow)  # so that it is begun without a read
             payload = f"f {next(iter(flow.tokens))} 1 {flow.version}"
             entry = Entry(partition_of("f", PARTITIONS), "work:default", "1-1", payload)
-            before = engine.free_slots
+            before = engine.intake.free_slots
             engine.take(entry)
             lease = Lease(entry.partition, entry.stream, entry.id, "f")
             engine.renewed(RenewReply((lease,), {}, ()), world.loop.now_ms())
-            after = engine.free_slots
+            after = engine.intake.free_slots
             await those.finished("f")
             return before, after, world.calls
 

@@ -35,12 +35,13 @@ if TYPE_CHECKING:
         UnknownToken,
     )
     from argyll_redis.handle import FlowHandle
-    from argyll_redis.steps.context import ACCEPTED, StepContext, Values
+    from argyll_redis.steps.context import ACCEPTED, Accepted, StepContext, Values
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ACCEPTED",
+    "Accepted",
     "AppConfig",
     "Argyll",
     "ArgyllError",
@@ -82,6 +83,7 @@ _HOMES = {
     "argyll_redis.handle": ("FlowHandle",),
     "argyll_redis.steps.context": (
         "ACCEPTED",
+        "Accepted",
         "StepContext",
         "Values",
     ),

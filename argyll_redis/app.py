@@ -14,24 +14,30 @@ from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack, get_args, ove
 from argyll_redis.catalog_api import CatalogApi
 from argyll_redis.config import AppConfig
 from argyll_redis.connection import Connection, EngineRun
-from argyll_redis.core.model import JSON, OnFailure, Script, StepType
+from argyll_redis.core.model import JSON, OnFailure, Script
 from argyll_redis.declare import Declared, Retry, declare
 from argyll_redis.doctor import Doctor
 from argyll_redis.errors import InvalidInput, InvalidStep, Problem
 from argyll_redis.handle import FlowHandle
+from argyll_redis.health import Health
 from argyll_redis.moving import Moving
 from argyll_redis.outside import Outside
+from argyll_redis.querying import Querying
 from argyll_redis.reading import Reading
 from argyll_redis.runtime.clock import new_id
 from argyll_redis.runtime.engine import EngineConfig
 from argyll_redis.runtime.node import Node
 from argyll_redis.runtime.open import open_store
 from argyll_redis.starting import Goals, Starter
-from argyll_redis.steps import builtin_handlers
-from argyll_redis.steps.python import PythonHandler
+from argyll_redis.steps.http import HttpHandler
+from argyll_redis.steps.http_address import read_allow_list
+from argyll_redis.steps.http_client import AiohttpClient
+from argyll_redis.steps.python import PythonHandler, undo_functions
+from argyll_redis.steps.skills import Skills
 from argyll_redis.store.check import check_queues
 from argyll_redis.store.protocol import Store
 from argyll_redis.sync import SyncApp
+from argyll_redis.watching import Watching
 
 DEFAULT_URL = "redis://localhost:6379/0"
 Registration = Literal["update", "strict", "sync"]
@@ -47,14 +53,16 @@ class StepOptions(TypedDict, total=False):
     for_each: str | Sequence[str]
     parallelism: int | None
     permanent: type[BaseException] | Sequence[type[BaseException]]
+    undo: Callable[..., Any] | str | None
     queue: str
     timeout_ms: int | None
     on_failure: OnFailure | str | None
     predicate: str | Script | Mapping[str, str] | None
+    memoizable: bool
     labels: Mapping[str, str] | None
 
 
-class Argyll(CatalogApi, Outside, Moving, Doctor, Reading):
+class Argyll(CatalogApi, Outside, Moving, Doctor, Reading, Querying, Watching, Health):
     """A namespace, and the python steps that this process declares for it.
 
     `url` is one of `redis://`, `rediss://`, `unix://` and `memory://` (this process only). `register`
@@ -111,10 +119,12 @@ class Argyll(CatalogApi, Outside, Moving, Doctor, Reading):
         for_each: str | Sequence[str] = (),
         parallelism: int | None = None,
         permanent: type[BaseException] | Sequence[type[BaseException]] = (),
+        undo: Callable[..., Any] | str | None = None,
         queue: str = "default",
         timeout_ms: int | None = None,
         on_failure: OnFailure | str | None = None,
         predicate: str | Script | Mapping[str, str] | None = None,
+        memoizable: bool = False,
         labels: Mapping[str, str] | None = None,
     ) -> Callable[..., Any]:
         """Declares a function as a step. Its parameters are the inputs, required unless they have a
@@ -132,10 +142,12 @@ class Argyll(CatalogApi, Outside, Moving, Doctor, Reading):
                 for_each=for_each,
                 parallelism=parallelism,
                 permanent=permanent,
+                undo=undo,
                 queue=queue,
                 timeout_ms=timeout_ms,
                 on_failure=on_failure,
                 predicate=predicate,
+                memoizable=memoizable,
                 labels=labels,
             )
             _refuse_twice(self.declared.get(declared.id), declared)
@@ -203,7 +215,12 @@ class Argyll(CatalogApi, Outside, Moving, Doctor, Reading):
     async def _opened(self) -> Node:
         store = self.make_store()
         # A name of its own: transactions are told apart by it, and another node counts from 1, too.
-        node = Node(store, new_id())
+        node = Node(
+            store,
+            new_id(),
+            memo_ttl_ms=self.config.memo_ttl_ms,
+            retention_ms=self.config.retention_ms,
+        )
         try:
             await node.open()
         except BaseException:
@@ -338,26 +355,31 @@ class Argyll(CatalogApi, Outside, Moving, Doctor, Reading):
         until: Callable[[], Awaitable[object]],
         on_ready: Callable[..., None] | None,
     ) -> None:
+        client = AiohttpClient(read_allow_list(self.config.http_allow))
+        base_url = self.config.webhook_base_url
+        http = HttpHandler(client, webhook_base_url=base_url, now_ms=node.clock.now_ms)
         python = PythonHandler(self.declared, concurrency)
-        handlers = {**builtin_handlers(node.evaluator, concurrency), StepType.PYTHON: python}
-        able = (declared.id for declared in self.declared.values() if declared.queue in served)
+        skills = Skills(node.evaluator, concurrency, python=python, http=http)
+        able = undo_functions({id: each for id, each in self.declared.items() if each.queue in served})
         config = EngineConfig(
             id=next(self._engine_ids),
             queues=served,
             handlers=tuple(sorted(able)),
+            types=http.types,
             concurrency=concurrency,
             lease_ms=self.config.lease_ms,
             grace_ms=self.config.grace_ms,
+            webhook_base_url=base_url,
         )
-        await node.run_engine(
-            config,
-            handlers,
-            can_do=lambda step: (
-                step.type in handlers and (step.type is not StepType.PYTHON or python.has(step))
-            ),
-            until=until,
-            on_ready=on_ready,
-        )
+        async with client, self.looking(config.id, http.probe if http.types else None):
+            await node.run_engine(
+                config,
+                skills.handlers,
+                can_do=skills.can_do,
+                can_undo=skills.can_undo,
+                until=until,
+                on_ready=on_ready,
+            )
 
 
 async def _for_ever() -> None:

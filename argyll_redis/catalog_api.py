@@ -26,6 +26,8 @@ from argyll_redis.core.reader import did_you_mean
 from argyll_redis.core.step_json import step_to_json
 from argyll_redis.declare import Declared
 from argyll_redis.errors import UnknownStep
+from argyll_redis.store.codec import decode
+from argyll_redis.views import rfc3339
 
 if TYPE_CHECKING:
     from argyll_redis.app import AppConfig
@@ -118,7 +120,7 @@ class CatalogApi:
     async def unregister_step(self, id: str) -> None:
         """Removes a step. Running flows keep its definition. Raises `UnknownStep`."""
         node = await self.node()
-        await node.catalog.change(self.by("operator"), lambda catalog: unregister(catalog, [id]))
+        await node.catalog.change(self.by("operator"), lambda catalog: unregister(catalog, [id.lower()]))
 
     async def steps(self) -> list[JSON]:
         """All registered steps in id order, defaults filled in."""
@@ -128,6 +130,33 @@ class CatalogApi:
     async def get_step(self, id: str) -> JSON:
         """One registered step, defaults filled in. Raises `UnknownStep`."""
         return self._shown(await (await self.node()).catalog.refresh(), id)
+
+    async def catalog_state(self) -> dict[str, JSON]:
+        """The catalog at its newest version: `{steps, version, last_updated}`, steps by id with defaults
+        filled in. A catalog that never changed has no `last_updated`."""
+        catalog = await (await self.node()).catalog.refresh()
+        state: dict[str, JSON] = {
+            "steps": {id: self._shown(catalog, id) for id in sorted(catalog.steps)},
+            "version": catalog.version,
+        }
+        if catalog.last_updated_at:
+            state["last_updated"] = rfc3339(catalog.last_updated_at)
+        return state
+
+    async def catalog_events(self, *, after: int = 0) -> list[dict[str, JSON]]:
+        """The catalog's events after a version, each `{id, type, at, cause, by, data}`."""
+        node = await self.node()
+        return [
+            {
+                "id": f"{event.version}-0",
+                "type": event.type,
+                "at": event.at,
+                "cause": event.cause,
+                "by": event.by,
+                "data": decode(event.data),
+            }
+            for event in await node.store.catalog(after)
+        ]
 
     def _shown(self, catalog: Catalog, id: str) -> JSON:
         registered = catalog.steps.get(StepId(id)) or catalog.steps.get(StepId(id.lower()))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from argyll_redis.core.limits import MAX_DURATION_MS, MAX_RETRIES
 from argyll_redis.core.model import Backoff, RetryDefaults
 from argyll_redis.errors import InvalidInput, Problem
+from argyll_redis.steps.http_address import read_allow_list
 
 MIN_LEASE_MS = 100
 """A shorter lease runs out between two renewals of a busy process."""
@@ -27,6 +29,16 @@ class AppConfig:
     lease_ms: int = 10_000
     grace_ms: int = 30_000
     """How long a drain waits for running work."""
+    memo_ttl_ms: int = 24 * 3_600_000
+    """How long what a memoizable step gave is reused."""
+    retention_ms: int = 7 * 24 * 3_600_000
+    """How long a flow is kept after it and all its children were deactivated; 0 keeps it for ever."""
+    webhook_base_url: str = ""
+    """Where steps of type async post their outcomes: what comes before `/webhook/...`; empty when this
+    process is given none."""
+    http_allow: tuple[str, ...] = ()
+    """Host names, addresses and networks (`10.0.0.0/8`) that step calls may go to; empty allows all but
+    those that are closed to every call, such as link-local ones."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, all of them together, with `InvalidInput`."""
@@ -37,6 +49,8 @@ class AppConfig:
                 ("lease_ms", self.lease_ms, MIN_LEASE_MS, MAX_LEASE_MS),
                 ("linger_ms", self.linger_ms, 0, MAX_DURATION_MS),
                 ("grace_ms", self.grace_ms, 0, MAX_DURATION_MS),
+                ("memo_ttl_ms", self.memo_ttl_ms, 1, MAX_DURATION_MS),
+                ("retention_ms", self.retention_ms, 0, MAX_DURATION_MS),
                 ("max_retries", retry.max_retries, -1, MAX_RETRIES),
                 ("init_backoff_ms", retry.init_backoff_ms, 1, MAX_DURATION_MS),
                 ("max_backoff_ms", retry.max_backoff_ms, 1, MAX_DURATION_MS),
@@ -46,6 +60,13 @@ class AppConfig:
         if retry.init_backoff_ms > retry.max_backoff_ms:
             what = f"is {retry.init_backoff_ms:,}, more than max_backoff_ms {retry.max_backoff_ms:,}"
             problems.append(Problem("init_backoff_ms", what, "make it smaller, or max_backoff_ms larger"))
+        if self.webhook_base_url and not _is_base_url(self.webhook_base_url):
+            mend = "use http://HOST:PORT or https://HOST, with a path if need be"
+            problems.append(Problem("webhook_base_url", "is not the beginning of a URL", mend))
+        try:
+            read_allow_list(self.http_allow)
+        except ValueError as error:
+            problems.append(Problem("http_allow", str(error), "use names such as api.test, or 10.0.0.0/8"))
         if problems:
             raise InvalidInput(problems=problems)
 
@@ -57,3 +78,20 @@ class AppConfig:
         if "backoff" in retry:
             retry["backoff"] = Backoff(retry["backoff"])
         return replace(self, retry=replace(self.retry, **retry), **own)
+
+
+def _is_base_url(text: str) -> bool:
+    """Whether a text is a URL that a path can be put after: nothing may come behind it."""
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not (parts.query or parts.fragment or "?" in text or "#" in text)
+            and text.isascii()
+            and text.isprintable()
+            and " " not in text
+        )
+    except ValueError:
+        return False

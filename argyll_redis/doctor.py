@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from argyll_redis.core.explain_work import MAX_NAMED, counted, listed, span
-from argyll_redis.core.model import JSON
-from argyll_redis.errors import NamespaceEmptied, StoreUnfit
+from argyll_redis.core.explain_work import MAX_NAMED, counted, has_work_for_engines, listed, span
+from argyll_redis.core.model import JSON, Step, handler_of
+from argyll_redis.core.state import StepStatus
+from argyll_redis.errors import ArgyllError, NamespaceEmptied, StoreUnfit
 from argyll_redis.runtime.clock import monotonic_ms, new_id, wall_ms
 from argyll_redis.runtime.node import Node
 from argyll_redis.store.fitness import Level, Remark, examine
@@ -20,9 +21,15 @@ from argyll_redis.store.protocol import EngineInfo, QueueStat, Store
 
 MAX_OPEN = 1_000
 """Open flows that are counted."""
+MAX_LOOKED_INTO = 100
+"""Open flows, the oldest, whose logs are read."""
 MAX_SKEW_MS = 1_000
 """By how much two clocks may differ before it is said."""
 RUN_ENGINE = "run `argyll engine`"
+HTTP_MEND = (
+    "install argyll-redis[http] where engines run; for async steps run `argyll engine` with --http, or with "
+    "--webhook-base-url"
+)
 
 
 class Doctor:
@@ -134,6 +141,10 @@ async def _lacking(node: Node) -> AsyncIterator[Remark]:
         steps = [(id, catalog.step(id).python) for id in sorted(catalog.steps)]
         for remark in _without_handler(engines, {id: work.handler for id, work in steps if work}.items()):
             yield remark
+        for remark in _without_type(engines, map(catalog.step, sorted(catalog.steps))):
+            yield remark
+        async for remark in _stranded(node, engines):
+            yield remark
     dead = await node.store.dead()
     if dead.entries:
         what = f"{counted(dead.entries, 'entry')} that nobody could read {_are(dead.entries)} in `dead`"
@@ -191,3 +202,42 @@ def _without_handler(engines: Iterable[EngineInfo], needed: Iterable[tuple[str, 
         )
     else:
         yield Remark(Level.OK, "every registered python step has its handler in a live engine")
+
+
+def _without_type(engines: Iterable[EngineInfo], steps: Iterable[Step]) -> Iterator[Remark]:
+    """Types of registered steps that no live engine can run."""
+    known = {handler for engine in engines for handler in engine.handlers}
+    lacking = {step.type for step in steps if step.python is None and step.handler}
+    for type in sorted(type for type in lacking if handler_of(type) not in known):
+        yield Remark(Level.WARNING, f"no live engine can run steps of type {type}", HTTP_MEND)
+
+
+async def _stranded(node: Node, engines: Iterable[EngineInfo]) -> AsyncIterator[Remark]:
+    """Open flows that wait for a function that is nowhere. What their plans hold counts, which the catalog
+    may know nothing of any more."""
+    known = {handler for engine in engines for handler in engine.handlers}
+    stranded: dict[str, list[str]] = {}
+    for flow_id, _ in await node.store.index("open", newest=False, limit=MAX_LOOKED_INTO):
+        for handler in await _waited_for(node, flow_id):
+            if handler not in known:
+                stranded.setdefault(handler, []).append(flow_id)
+    for handler, flows in sorted(stranded.items()):
+        verb = "waits" if len(flows) == 1 else "wait"
+        yield Remark(
+            Level.WARNING,
+            f"{counted(len(flows), 'open flow')} {verb} for handler `{handler}`, which no live engine has: "
+            + listed(flows),
+            f"{RUN_ENGINE} with --app of an app that has a function of that name",
+        )
+
+
+async def _waited_for(node: Node, flow_id: str) -> set[str]:
+    """The handlers that active steps of a flow need; none of a log that cannot be read, which is for the
+    audit to say."""
+    try:
+        flow = await node.load(flow_id)
+    except ArgyllError:
+        return set()
+    active = (run for run in flow.steps.values() if run.status is StepStatus.ACTIVE)
+    works = (flow.plan.steps[run.id].python for run in active if has_work_for_engines(run))
+    return {work.handler for work in works if work}

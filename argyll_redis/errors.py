@@ -199,6 +199,13 @@ class HistoryLost(StoreUnavailable):
     """Redis lost or forked the history of a flow; the flow is left alone."""
 
 
+class EventsMissed(ArgyllError):
+    """Events came faster than they were taken, and some are missed; begin anew."""
+
+    http_status = 503
+    exit_status = 3
+
+
 # ------------------------------------------------------------------------ bug
 
 

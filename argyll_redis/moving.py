@@ -12,6 +12,7 @@ from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import JSON
 from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.state import Flow
+from argyll_redis.core.sub_flows import PARENT_METADATA
 from argyll_redis.errors import FlowConflict, HistoryLost, InvalidInput, Problem, UnknownFlow
 from argyll_redis.runtime.effects import kept_beside
 from argyll_redis.steps.context import Values
@@ -69,14 +70,15 @@ class Moving:
 
     async def restart(self, flow_id: str, *, id: str | None = None) -> FlowHandle:
         """Starts the goals of a flow again, with its values, labels, metadata and terms, as a new flow
-        on the steps that are registered now. Raises what `start` raises, and `UnknownFlow`."""
+        on the steps that are registered now; a child's as a flow of its own, that nobody waits for.
+        Raises what `start` raises, and `UnknownFlow`."""
         flow = await self.load(flow_id)
         request = {
             "goals": list(flow.plan.goals),
             "init": {name: Values(*values) for name, values in flow.init.items()},
             "id": id,
             "labels": dict(flow.labels),
-            "metadata": dict(flow.metadata),
+            "metadata": {name: flow.metadata[name] for name in flow.metadata if name not in PARENT_METADATA},
             "compensate": flow.compensate,
             "timeout_ms": flow.timeout_ms or None,
         }

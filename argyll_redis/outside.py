@@ -53,11 +53,34 @@ class Outside:
         outcome = Unfinished(_read_error(error), _read_ms("after_ms", after_ms))
         return await self._report(flow, step, token, outcome)
 
-    async def _report(self, flow: str, step: str, token: str, outcome: Outcome) -> bool:
+    async def receive(
+        self, flow: str, step: str, token: str, outcome: Outcome, *, attempt: int | None = None
+    ) -> bool:
+        """Takes the outcome that a webhook brought; without an attempt it speaks for the current one.
+        Answers as `complete` does. A permanent failure counts whatever its attempt."""
+        match outcome:
+            case Succeeded():
+                outcome = outcome._replace(outputs=_read_outputs(outcome.outputs))
+            case Broken() | Unfinished():
+                outcome = outcome._replace(error=_read_error(outcome.error))
+            case _:
+                raise InvalidInput("a webhook brings a success, a failure, or a request to try again")
+        return await self._report(flow, step, token, outcome, origin="webhook", attempt=attempt)
+
+    async def _report(
+        self,
+        flow: str,
+        step: str,
+        token: str,
+        outcome: Outcome,
+        *,
+        origin: str = "operator",
+        attempt: int | None = None,
+    ) -> bool:
         unknown = UnknownToken(f'no flow "{flow}" with a step "{step}" has this token')
         if not isinstance(step, str) or not isinstance(token, str):
             raise unknown
-        command = Report(self.by("operator"), Token(token), outcome, step=StepId(step.lower()))
+        command = Report(self.by(origin), Token(token), outcome, attempt, step=StepId(step.lower()))
         try:
             return await self._ask(flow, command)
         except UnknownFlow:

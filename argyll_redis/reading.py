@@ -13,6 +13,7 @@ from argyll_redis.core.model import JSON, Plan, StepId
 from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.reader import did_you_mean
 from argyll_redis.core.state import Flow, FlowStatus, StepStatus
+from argyll_redis.core.sub_flows import child_of
 from argyll_redis.errors import (
     HistoryLost,
     InvalidInput,
@@ -21,9 +22,9 @@ from argyll_redis.errors import (
     UnknownFlow,
     UnknownStep,
 )
-from argyll_redis.store.codec import decode
+from argyll_redis.reading_children import Asking, audit_tree, why_children
 from argyll_redis.store.protocol import EngineInfo, Head
-from argyll_redis.views import flow_state, rfc3339
+from argyll_redis.views import flow_state, rfc3339, show_events
 
 if TYPE_CHECKING:
     from argyll_redis.runtime.node import Node
@@ -76,6 +77,27 @@ class Reading:
             raise UnknownFlow(f'no flow "{flow_id}" exists')
         return events[:upto]
 
+    async def events(self, flow_id: str, *, after: int = 0) -> list[dict[str, JSON]]:
+        """The events after a version, each `{id, type, at, cause, by, data}` in full. Raises
+        `UnknownFlow`."""
+        node = await self.node()
+        flow = Flow(read_flow_id(flow_id))
+        found: list[dict[str, JSON]] = []
+        while page := await node.logs.events(flow.id, flow.version):
+            found.extend(shape for shape in show_events(flow, page) if flow.version >= after)
+        if flow.version == 0:
+            raise UnknownFlow(f'no flow "{flow_id}" exists')
+        return found
+
+    async def position(self, flow_id: str) -> tuple[int, bool]:
+        """A flow's version, and whether its log is closed: nothing comes after it. Raises
+        `UnknownFlow`."""
+        node = await self.node()
+        [head] = await node.store.heads([read_flow_id(flow_id)])
+        if head is None:
+            raise UnknownFlow(f'no flow "{flow_id}" exists')
+        return head.version, head.sealed
+
     async def plan(self, goals: Sequence[Any], init: Mapping[str, Any] | None = None) -> Plan:
         """Plans without starting; `required` then names the true missing leaves."""
         return await self._starter.preview(goals, init)
@@ -92,21 +114,6 @@ class Reading:
             raise UnknownFlow(f'no flow "{flow_id}" exists')
         return {"id": flow_id, "status": head.fields.get("status", "")}
 
-    async def flows(self, *, limit: int = MAX_LISTED) -> list[dict[str, JSON]]:
-        """Root flows, newest first: `{id, status, timestamp, labels, error}`."""
-        if not 1 <= limit <= MAX_LISTED:
-            raise InvalidInput(f"limit is {limit}, use 1 to {MAX_LISTED}")
-        node = await self.node()
-        found = await asyncio.gather(*(node.store.index(name, newest=True, limit=limit) for name in INDEXES))
-        started = {flow_id: at for rows in found for flow_id, at in rows}
-        newest = sorted(started.items(), key=lambda row: (-row[1], row[0]))[:limit]
-        heads = await node.store.heads([flow_id for flow_id, _ in newest]) if newest else []
-        return [
-            _listed(flow_id, at, head)
-            for (flow_id, at), head in zip(newest, heads, strict=True)
-            if head is not None
-        ]
-
     async def why(self, flow_id: str, step: str) -> dict[str, JSON]:
         """Says why a step ran, waits, was skipped, failed or was never planned:
         `{flow_id, step, status, why: [{text, version}]}`. Raises `UnknownFlow`, `UnknownStep`."""
@@ -118,10 +125,13 @@ class Reading:
             raise UnknownStep(f'no step "{step}" is registered, nor is it in the plan of flow "{flow_id}"')
         engines = await node.store.engines()
         handlers = {handler for engine in engines for handler in engine.handlers}
+        queues = {queue for engine in engines for queue in engine.queues}
         if begun.is_imported:
-            handlers = None  # whoever has them, nothing of it is run here
-        explained = explain(flow_id, events, step, now_ms=await node.store.now_ms(), handlers=handlers)
-        clauses = [*explained.clauses]
+            handlers = queues = None  # whoever has them, nothing of it is run here
+        now_ms = await node.store.now_ms()
+        explained = explain(flow_id, events, step, now_ms=now_ms, handlers=handlers, queues=queues)
+        asking = Asking(self.log, now_ms, handlers, queues)
+        clauses = [*explained.clauses, *await why_children(asking, flow_id, events, explained.clauses)]
         if begun.is_imported and explained.status in (StepStatus.PENDING, StepStatus.ACTIVE):
             clauses.append(Clause("the flow was imported: it is read, and nothing of it goes on here", 1))
         return {
@@ -132,8 +142,9 @@ class Reading:
         }
 
     async def waiting(self, flow_id: str, step: str) -> list[dict[str, JSON]]:
-        """The work items of a step whose outcome comes from outside, in item order: `{token, item,
-        attempt, accepted_at}`, items counted from 1. Raises `UnknownFlow`, `UnknownStep`."""
+        """The work items of a step whose outcome comes from outside, and from no child flow, in item
+        order: `{token, item, attempt, accepted_at}`, items counted from 1. Raises `UnknownFlow`,
+        `UnknownStep`."""
         flow = await self.load(flow_id)
         run = flow.steps.get(StepId(step)) or flow.steps.get(StepId(step.lower()))
         if run is None:
@@ -148,7 +159,7 @@ class Reading:
                 "accepted_at": rfc3339(flow.at_of(item.accepted_version)),
             }
             for item in items
-            if item.is_accepted
+            if item.is_accepted and child_of(flow, item) is None
         ]
 
     async def engines(self) -> tuple[EngineInfo, ...]:
@@ -179,16 +190,20 @@ class Reading:
                     if flow_id is not None:
                         raise UnknownFlow(f'no flow "{id}" exists')
                     continue
-                yield id, await self._audit_one(id, head)
+                async for audited in audit_tree(node, id, head, self._audit_one):
+                    yield audited
 
-    async def _audit_one(self, flow_id: str, head: Head) -> Sequence[Violation]:
+    async def _audit_one(self, flow_id: str, head: Head) -> tuple[list[Recorded], list[Violation]]:
         """Audits one log. One that cannot be read is a violation, and the others are audited too."""
         try:
             events = await self.log(flow_id, upto=head.version)
         except (InvariantBroken, UnknownEvent, HistoryLost, UnknownFlow) as error:
-            return [Violation("I-03", head.version, f"the log cannot be read: {error}")]
+            [now] = await (await self.node()).store.heads([flow_id])
+            if now is None:
+                return [], []  # it has expired meanwhile
+            return [], [Violation("I-03", head.version, f"the log cannot be read: {error}")]
         status = head.fields.get("status", "")
-        return audit_log(flow_id, events, head_version=head.version, head_tx=head.tx, status=status)
+        return events, audit_log(flow_id, events, head_version=head.version, head_tx=head.tx, status=status)
 
     async def _every_flow(self) -> list[str]:
         """All root flows, by walking the indexes in pages."""
@@ -221,15 +236,3 @@ class Reading:
                 for stat in stats
             ]
         }
-
-
-def _listed(flow_id: str, at: int, head: Head) -> dict[str, JSON]:
-    row: dict[str, JSON] = {
-        "id": flow_id,
-        "status": head.fields.get("status", ""),
-        "timestamp": rfc3339(at),
-        "labels": decode(head.fields["labels"].encode()) if "labels" in head.fields else {},
-    }
-    if "error" in head.fields:
-        row["error"] = head.fields["error"]
-    return row

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from argyll_redis.core.catalog import Catalog, check_initial
 from argyll_redis.core.commands import Start
+from argyll_redis.core.inputs import initial_gates
 from argyll_redis.core.limits import MAX_DURATION_MS, MAX_EVENT_BYTES
-from argyll_redis.core.model import JSON, Plan, StepId
+from argyll_redis.core.model import JSON, Attribute, Plan, Step, StepId
+from argyll_redis.core.owed import THE_WHOLE_FLOW
 from argyll_redis.core.parse_request import (
     parse_goals,
     parse_init,
@@ -107,10 +109,10 @@ def _check_size(request: Request) -> None:
 
 
 def _compensate(given: Any) -> str | None:
-    if given is None:
-        return None
-    what = 'is not supported yet, and the only value will be "flow"'
-    raise InvalidInput(problems=[Problem("compensate", what, "leave it out")])
+    if given is None or given == THE_WHOLE_FLOW:
+        return given
+    mend = f'use "{THE_WHOLE_FLOW}", or leave it out'
+    raise InvalidInput(problems=[Problem("compensate", f"is {given!r:.60}", mend)])
 
 
 def _timeout_ms(given: Any) -> int:
@@ -131,6 +133,18 @@ class Planned(NamedTuple):
     hash: str
 
 
+class Gates:
+    """The match gates of steps, as a planner asks for them: on initial values alone."""
+
+    def __init__(self, node: Node) -> None:
+        self.were_asked = False
+        self._is_open = initial_gates(node.evaluator)
+
+    def is_open(self, step: Step, attribute: Attribute, values: Sequence[JSON]) -> bool:
+        self.were_asked = True
+        return self._is_open(step, attribute, values)
+
+
 class Starter:
     """Plans and starts flows of one app."""
 
@@ -149,7 +163,7 @@ class Starter:
             request = read_request(given, self._app.id_of)
             try:
                 planned = self._plan(node, catalog, request)
-                self._check_ready(catalog, planned.plan, request)
+                self._check_ready(node, catalog, planned.plan, request)
             except ArgyllError:
                 if request.is_named and await self._exists(node, request):
                     return FlowHandle(self._app, request.id)
@@ -161,15 +175,20 @@ class Starter:
 
     def _plan(self, node: Node, catalog: Catalog, request: Request) -> Planned:
         """Plans, or takes the plan of an equal start: only the names of initial values matter, as
-        long as no gate looks at them."""
+        long as no gate looks at them. A plan for which one did is not kept."""
         key = (catalog.version, request.goals, tuple(sorted(request.init)), self._app.config.retry)
         if node is not self._planned_for:
             self._planned.clear()  # another connection, and perhaps another namespace
             self._planned_for = node
         planned = self._planned.get(key)
         if planned is None:
-            plan = make_plan(catalog, request.goals, request.init, self._app.config.retry)
-            planned = self._planned[key] = Planned(plan, node.logs.plans.add(plan))
+            gates = Gates(node)
+            plan = make_plan(
+                catalog, request.goals, request.init, self._app.config.retry, gate_open=gates.is_open
+            )
+            planned = Planned(plan, node.logs.plans.add(plan))
+            if not gates.were_asked:
+                self._planned[key] = planned
             if len(self._planned) > PLANNED:
                 self._planned.popitem(last=False)
         return planned
@@ -179,7 +198,11 @@ class Starter:
         node = await self._app.node()
         catalog = await node.catalog.refresh()
         request = read_request({"goals": goals, "init": init}, self._app.id_of)
-        return preview(catalog, request.goals, request.init, self._app.config.retry)
+        return self._preview(node, catalog, request)
+
+    def _preview(self, node: Node, catalog: Catalog, request: Request) -> Plan:
+        retry, gates = self._app.config.retry, Gates(node)
+        return preview(catalog, request.goals, request.init, retry, gate_open=gates.is_open)
 
     def _command(self, catalog: Catalog, planned: Planned, request: Request) -> Start:
         return Start(
@@ -208,10 +231,15 @@ class Starter:
             f'flow "{request.id}" exists and was started with something else; choose another id'
         )
 
-    def _check_ready(self, catalog: Catalog, plan: Plan, request: Request) -> None:
+    def _check_ready(self, node: Node, catalog: Catalog, plan: Plan, request: Request) -> None:
         """Refuses initial values of other types than declared, and missing ones. Those are named as a
         preview does: the leaves, not what steps would make of them."""
         check_initial(catalog, request.init)
+        if request.compensate and plan.children:
+            steps = ", ".join(f"`{id}`" for id in sorted(plan.children))
+            what = f'is "{THE_WHOLE_FLOW}", and what the flows of flow steps have done is not undone'
+            mend = f"leave it out, or choose goals that do without {steps}"
+            raise InvalidInput(problems=[Problem("compensate", what, mend)])
         if plan.required:
-            leaves = preview(catalog, request.goals, request.init, self._app.config.retry).required
+            leaves = self._preview(node, catalog, request).required
             raise MissingInputs(leaves or plan.required)

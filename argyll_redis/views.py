@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from argyll_redis.core.collect import item_inputs, provided_outputs
+from argyll_redis.core.collect import item_inputs
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.plan import plan_to_json
-from argyll_redis.core.state import Draft, Flow, StepRun, StepStatus, WorkItem, WorkStatus
+from argyll_redis.core.state import WORK_OVER, Draft, Flow, StepRun, StepStatus, WorkItem, WorkStatus
+from argyll_redis.core.sub_flows import child_of
 
 
 def rfc3339(ms: int) -> str | None:
@@ -78,9 +79,12 @@ def _execution(flow: Flow, run: StepRun) -> dict[str, JSON]:
 
 
 def _outputs(flow: Flow, step: StepId) -> dict[str, JSON]:
+    """What a step has provided; that its items were undone since takes nothing back."""
     return {
-        name: next((v.value for v in flow.values(name) if v.step == step), None)
-        for name in provided_outputs(flow, step)
+        output.name: value.value
+        for output in flow.plan.steps[step].outputs
+        for value in flow.values(output.name)
+        if value.step == step
     }
 
 
@@ -98,20 +102,35 @@ def _work_item(flow: Flow, run: StepRun, item: WorkItem) -> dict[str, JSON]:
     own = {
         attribute.inner: inputs[attribute.inner] for attribute in step.for_each if attribute.inner in inputs
     }
-    next_ms = flow.at_of(item.due_version) + item.due_delay_ms if item.is_waiting else 0
-    is_over = item.status in (WorkStatus.SUCCEEDED, WorkStatus.FAILED, WorkStatus.SKIPPED)
     return _set_only(
         {
             "status": str(item.status),
             "started_at": rfc3339(flow.at_of(item.first_version)),
-            "completed_at": rfc3339(flow.at_of(item.ended_version)) if is_over else None,
+            "completed_at": rfc3339(flow.at_of(item.ended_version)) if item.status in WORK_OVER else None,
             "inputs": own,
             "outputs": dict(item.outputs) if item.outputs is not None else None,
-            "error": item.error if item.status is not WorkStatus.SUCCEEDED else None,
+            "error": _error(item),
             "retry_count": item.retries,
-            "next_retry_at": rfc3339(next_ms),
+            "next_retry_at": rfc3339(_next_retry_ms(flow, item)),
+            "child": child_of(flow, item),
         }
     )
+
+
+def _error(item: WorkItem) -> str | None:
+    """Why an item did not succeed; of one that is not undone yet, or could not be, why that is so."""
+    if item.undo is not None and item.undo.error and item.status is not WorkStatus.COMPENSATED:
+        return item.undo.error
+    return item.error if item.outputs is None else None
+
+
+def _next_retry_ms(flow: Flow, item: WorkItem) -> int:
+    """When the call that is waited for is due again, that of the work or of its compensation."""
+    if item.is_waiting:
+        return flow.at_of(item.due_version) + item.due_delay_ms
+    if item.undo is not None and item.undo.is_waiting:
+        return flow.at_of(item.undo.due_version) + item.undo.due_delay_ms
+    return 0
 
 
 def show_events(flow: Flow, events: Iterable[Recorded]) -> Iterator[dict[str, JSON]]:

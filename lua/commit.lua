@@ -24,6 +24,7 @@ local instance, turns, consumer, slots, control, streams = ARGV[1], ARGV[2], ARG
 -- include: names
 -- include: partitions
 -- include: log
+-- include: expiry
 -- include: fetch
 
 local TURNS, EVENTS, OPERATIONS, FEED = 1000, 20000, 20000, 1000
@@ -114,16 +115,14 @@ local APPLY = {
   h = function(prefix, flow, arg)
     redis.call('HSET', prefix .. 'head:' .. flow, '.' .. ARGV[arg + 1], ARGV[arg + 2])
   end,
-  i = function(prefix, flow, arg, at, started_at) redis.call('ZADD', prefix .. ARGV[arg + 1], started_at, flow) end,
-  u = function(prefix, flow, arg) redis.call('ZREM', prefix .. ARGV[arg + 1], flow) end,
+  i = function(prefix, flow, arg, at, started_at) add_to_index(prefix, flow, ARGV[arg + 1], started_at) end,
+  u = function(prefix, flow, arg) remove_from_index(prefix, flow, ARGV[arg + 1]) end,
   p = function(prefix, flow, arg)
     local key = prefix .. 'plan:' .. ARGV[arg + 1]
     if redis.call('HINCRBY', key, 'n', 1) == 1 then redis.call('HSET', key, 'b', ARGV[arg + 2]) end
+    redis.call('HINCRBY', prefix .. 'head:' .. flow, '@' .. ARGV[arg + 1], 1)
   end,
-  z = function(prefix, flow, arg, at)
-    redis.call('HSET', prefix .. 'head:' .. flow, 'sealed', '1')
-    redis.call('ZADD', prefix .. 'expire', whole(at), flow)
-  end,
+  z = function(prefix, flow, arg, at) seal(prefix, flow, at) end,
 }
 
 -- Applies the turn at ARGV[arg], or refuses it. Gives its reply and where the next one begins.

@@ -13,6 +13,7 @@
 local instance, flow, events, fields, indexes = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 -- include: names
 -- include: partitions
+-- include: expiry
 
 local EVENTS, FIELDS, INDEXES = 50000, 100, 100
 
@@ -53,6 +54,6 @@ local started_at, last = ARGV[7], 6 * events
 local tx = string.match(ARGV[last + 4], '^[^:]+')
 redis.call('HSET', head, 'v', events, 'tx', tx, 'at', ARGV[last + 1], 't0', started_at, 'sealed', '1')
 for arg = first_field, first_index - 1, 2 do redis.call('HSET', head, '.' .. ARGV[arg], ARGV[arg + 1]) end
-for arg = first_index, #ARGV do redis.call('ZADD', prefix .. ARGV[arg], started_at, flow) end
-redis.call('ZADD', prefix .. 'expire', whole(clock_ms()), flow)
+for arg = first_index, #ARGV do add_to_index(prefix, flow, ARGV[arg], started_at) end
+seal(prefix, flow, clock_ms())
 return 1

@@ -1,12 +1,13 @@
 #!lua
 -- Purpose: renew the leases that are still this consumer's; tell which are not, how their flows stand, and
---   what is pending for this consumer that it did not name: delivered to it, or taken over from another.
+--   what is pending for this consumer that it did not name: delivered to it, or taken over from another. What
+--   was delivered to it is renewed as well: its reply is still on its way, or waits for a busy event loop.
 -- Method: renew
 -- KEYS: partition...
 --   the `{ns:p}:id` of each partition named
 -- ARGV: instance consumer leases named streams
---   then four a lease: number of its partition in KEYS, stream, entry, flow; three an entry that another
---   call renews: number, stream, entry; and two a stream to look for others in: number, stream
+--   then four a lease: number of its partition in KEYS, stream, entry, flow; three an entry that the caller
+--   knows and that is not renewed here: number, stream, entry; and two a stream to look for others in: number, stream
 -- Reply: {{number of a lease that is lost...}, {status of the flow of each lease, or false}, {{number of the
 --   partition, stream, entries}...}, the same of entries taken over}; the status of a flow that exists and
 --   has none is empty
@@ -66,7 +67,8 @@ local function remember(key, id)
 end
 
 -- Entries of a stream that are pending for this consumer and not known to it, at most UNNAMED: first those
--- delivered to it, then those taken over. Only a takeover delivers for a second time; a renewal does not count.
+-- delivered to it, which are renewed, then those taken over, which are not, as their attempt may have run.
+-- Only a takeover delivers for a second time; a renewal does not count.
 local function unnamed_in(key)
   local entries, taken, ids = {}, {}, known[key] or {}
   local pending = redis.pcall('XPENDING', key, 'engines', '-', '+', (counts[key] or 0) + UNNAMED, consumer)
@@ -74,7 +76,10 @@ local function unnamed_in(key)
     local id, list = pending[i][1], pending[i][4] > 1 and taken or entries
     if not ids[id] and #entries + #taken < UNNAMED then
       local entry = redis.call('XRANGE', key, id, id)[1]
-      if entry then list[#list + 1] = entry end
+      if entry then
+        list[#list + 1] = entry
+        if list == entries then redis.call('XCLAIM', key, 'engines', consumer, 0, id, 'JUSTID') end
+      end
     end
   end
   return entries, taken

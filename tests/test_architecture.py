@@ -15,12 +15,13 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"runtime"}),
     frozenset(
         {
-            *("app", "archive", "catalog_api", "config", "connection", "doctor", "handle", "moving"),
-            *("outside", "progress", "reading", "starting", "sync", "tally", "views"),
+            *("app", "archive", "catalog_api", "config", "connection", "doctor", "handle", "health"),
+            *("moving", "outside", "progress", "querying", "reading", "reading_children", "starting"),
+            *("sync", "tally", "views", "watching"),
         }
     ),
     frozenset({"", "testing"}),
-    frozenset({"demo"}),
+    frozenset({"demo", "http"}),
     frozenset({"cli"}),
 )
 """From the ground up; the package itself ("") only gives public names."""

@@ -16,11 +16,14 @@ from argyll_redis.core.audit_flow import FLOW_CHECKS, check_transaction
 from argyll_redis.core.audit_past import Findings, Past, origin_of
 from argyll_redis.core.audit_plan import check_plan
 from argyll_redis.core.audit_shape import check_shape
+from argyll_redis.core.audit_undo import UNDO_CHECKS
 from argyll_redis.core.audit_work import WORK_CHECKS, check_fallen, check_token
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.events import Recorded
+from argyll_redis.core.events_undo import CompStarted, CompSucceeded
 from argyll_redis.core.limits import MAX_ITEMS
 from argyll_redis.core.model import Step, StepId, StepType
+from argyll_redis.core.outbox import UNDO
 from argyll_redis.core.state import Draft, Flow
 
 MAX_VIOLATIONS = 1_000
@@ -43,10 +46,12 @@ INVARIANTS: Mapping[str, str] = {
     "I-14": "a flow is deactivated just when nothing of it can act any more, and that is its last event",
     "I-15": "a step never has more active work items than its parallelism",
     "I-16": "retries keep to their number, their delay and their time",
+    "I-17": "what a failed step or flow has done is undone where the step knows how, once, and no more",
     "I-18": "two folds of one log give one state",
     "I-19": "the plan has no cycle, and no step without a reason",
     "I-22": "every call was released before, and every success has a call",
     "I-23": "an attempt is called at most once",
+    "I-24": "a child flow is that of one work item, which has what the child came to",
     "causes": "every event names an earlier event as its cause, or came from outside",
 }
 """What each name stands for."""
@@ -156,6 +161,9 @@ class _Audit:
         if kind in WORK_CHECKS:
             yield lambda: check_token(past, event)  # type: ignore[arg-type]
             yield lambda: WORK_CHECKS[kind](past, event)
+        elif kind in UNDO_CHECKS:
+            yield lambda: check_token(past, event)  # type: ignore[arg-type]
+            yield lambda: UNDO_CHECKS[kind](past, event)
         elif kind in FLOW_CHECKS:
             yield lambda: FLOW_CHECKS[kind](past, event)
 
@@ -262,7 +270,8 @@ def audit_calls(
     flow_id: str, events: Sequence[Recorded], calls: Sequence[tuple[str, int]]
 ) -> list[Violation]:
     """Compares a flow's log with the journal of what its steps were called with: (token, attempt) a
-    call, in any order. Steps that call nobody (scripts, flows) need no call. Never raises."""
+    call, in any order, with `:undo` behind the token of a call that was to undo. Steps that call nobody
+    (scripts, flows) need no call. Never raises."""
     del flow_id
     journal = _Journal(calls)
     for place, recorded in enumerate(events, 1):
@@ -294,6 +303,12 @@ class _Journal:
                 self.steps = event.plan_.steps if event.plan_ else {}
             case e.WorkStarted() as event:
                 self.released[event.token, event.attempt] = version
+            case CompStarted() as event:
+                self.released[event.token + UNDO, event.attempt] = version
+            case CompSucceeded() as event:
+                if (event.token + UNDO, event.attempt) not in self.counts:
+                    message = f"compensation {event.attempt} of {event.token} succeeded, and was never called"
+                    self.violations.append(Violation("I-22", version, message))
             case e.WorkSucceeded() as event:
                 if origin_of(recorded.by) == "work" and not event.memo:
                     self._check_called(version, event)

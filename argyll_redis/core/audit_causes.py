@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argyll_redis.core import audit_undo
 from argyll_redis.core import events as e
 from argyll_redis.core.audit_past import Findings, Past, origin_of
 from argyll_redis.core.decide import CANCELLED, TIMED_OUT
@@ -26,6 +27,8 @@ def check_cause(past: Past, recorded: Recorded) -> Findings:
             yield "causes", f"{event.type} has no cause, and did not come from outside"
     elif isinstance(event, e.FlowStarted):
         yield "causes", f"flow_started is caused by event {cause}"
+    elif isinstance(event, audit_undo.CompEvent):
+        yield from audit_undo.check_cause(past, event, cause)
     elif isinstance(event, OUTCOMES):
         if not _is_cause_of_outcome(past, event, cause):
             yield "causes", f"{event.type} is caused by event {cause}, which did not release its attempt"

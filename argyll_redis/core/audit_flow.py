@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from typing import Any
 
 from argyll_redis.core import events as e
-from argyll_redis.core.audit_past import Findings, Past
+from argyll_redis.core.audit_inputs import (
+    check_count,
+    check_deadline_passed,
+    check_deadline_started,
+    check_inputs,
+)
+from argyll_redis.core.audit_past import Findings, Past, not_planned
+from argyll_redis.core.audit_undo import check_nothing_left
 from argyll_redis.core.collect import output_values, result_of
 from argyll_redis.core.decide import CANCELLED, TIMED_OUT
-from argyll_redis.core.inputs import literal
-from argyll_redis.core.limits import MAX_ITEMS
-from argyll_redis.core.model import JSON, Attribute, Collect, OnFailure, Role, Step, StepId, Token
+from argyll_redis.core.model import OnFailure, Role, Step, StepId, Token
 from argyll_redis.core.rules import CLOSED, PREDICATE, UNWANTED
-from argyll_redis.core.sources import is_same, sources_of
+from argyll_redis.core.sources import is_same
 from argyll_redis.core.state import STEP_OVER, RootCause, StepRun, StepStatus, WorkStatus
 
 _TOKEN = re.compile("[0-9a-f]{32}")
@@ -28,7 +32,7 @@ def check_step_started(past: Past, event: e.StepStarted) -> Findings:
     """A step starts once, while the flow is active, when it is wanted and has its inputs."""
     run = past.run(event.step)
     if run is None:
-        yield _not_planned(event.step)
+        yield not_planned(event.step)
         return
     if run.started_version:
         yield "I-08", f"step `{event.step}` is started for the second time"
@@ -38,8 +42,8 @@ def check_step_started(past: Past, event: e.StepStarted) -> Findings:
         yield "I-09", f"step `{event.step}` is started, and nobody wants what it provides"
     past.moved[event.step] = past.settled[event.step] = None
     step = past.definition(event.step)
-    yield from _check_inputs(past, step, event.inputs)
-    yield from _check_count(past, step, event)
+    yield from check_inputs(past, step, event.inputs)
+    yield from check_count(past, step, event)
     yield from _check_tokens(past, event)
 
 
@@ -52,97 +56,6 @@ def _check_tokens(past: Past, event: e.StepStarted) -> Findings:
         yield "I-07", f"step `{event.step}` lists a token twice, or one of another step"
     if not all(_TOKEN.fullmatch(token) for token in tokens):
         yield "I-07", f"step `{event.step}` lists a token that is not 32 hexadecimal digits"
-
-
-def _check_inputs(past: Past, step: Step, inputs: Mapping[str, JSON]) -> Findings:
-    """What a step gets is what its policies give: by reference, or a default or const."""
-    inputs = sources_of(past.flow, step, inputs, before=past.recorded.version)
-    declared = {each.inner: each for each in (*step.inputs, *step.constants)}
-    for inner in inputs:
-        if inner not in declared:
-            yield "I-09", f"step `{step.id}` is started with `{inner}`, which is no input of it"
-    for inner, attribute in declared.items():
-        wrong = _wrong_input(past, attribute, inputs.get(inner))
-        if wrong:
-            yield "I-09", f"step `{step.id}` is started with input `{attribute.name}` {wrong}"
-
-
-def _wrong_input(past: Past, attribute: Attribute, source: Mapping[str, JSON] | None) -> str | None:
-    """What is wrong with one recorded input; None when nothing is."""
-    if attribute.role is Role.CONST:
-        return None if source == {"value": literal(attribute.value or "null")} else "not as its const says"
-    if attribute.role is Role.REQUIRED and not _is_fulfilled(past, attribute):
-        return "not fulfilled"
-    if source is None:
-        has_none = attribute.role is Role.OPTIONAL or attribute.collect is Collect.NONE
-        return None if has_none else "left out"
-    if "value" in source:
-        return _wrong_value(attribute, source["value"])
-    if source.get("attribute") != attribute.name:
-        return "taken from another attribute"
-    values = past.flow.values(attribute.name)
-    places = source["indexes"] if "indexes" in source else [source["index"]]
-    if not places or not all(0 <= place < len(values) for place in places):
-        return "referring to a value that is not there"
-    expected = _places(past, attribute)
-    return None if attribute.match or places == expected else "not as its collect policy says"
-
-
-def _wrong_value(attribute: Attribute, value: JSON) -> str | None:
-    """A recorded value is a default, or was transformed; all else is a reference."""
-    is_mapped = attribute.mapping is not None and attribute.mapping.script is not None
-    is_default = attribute.default is not None and value == literal(attribute.default)
-    return None if is_mapped or is_default else "that is neither a reference nor its default"
-
-
-def _is_fulfilled(past: Past, attribute: Attribute) -> bool:
-    """Whether the collect policy of an input can be met; behind a gate, whether it may be."""
-    values = past.flow.values(attribute.name)
-    if attribute.collect is Collect.FIRST:
-        return bool(values)
-    if not past.providers_over(attribute.name):
-        return False
-    if attribute.collect is Collect.NONE:
-        return not values or attribute.match is not None
-    if attribute.collect is Collect.ALL:
-        given = {value.step for value in values}
-        providers = past.flow.plan.attributes[attribute.name].providers
-        return bool(values) and given.issuperset(providers)
-    return bool(values)
-
-
-def _places(past: Past, attribute: Attribute) -> list[int]:
-    """Which values an input without a gate takes, by its policy."""
-    values = past.flow.values(attribute.name)
-    places = list(range(len(values)))
-    if attribute.collect is Collect.FIRST:
-        return places[:1]
-    if attribute.collect is Collect.LAST:
-        return places[-1:]
-    if attribute.collect is Collect.ALL:
-        return sorted(places, key=lambda place: (values[place].step or "", place))
-    return places
-
-
-def _check_count(past: Past, step: Step, event: e.StepStarted) -> Findings:
-    """A step has one work item for each combination of its `for_each` elements."""
-    inputs = sources_of(past.flow, step, event.inputs, before=past.recorded.version)
-    arrays = [_value_of(past, inputs[each.inner]) for each in step.for_each if each.inner in inputs]
-    if not all(isinstance(array, list) for array in arrays):
-        yield "I-09", f"step `{step.id}` is started with a `for_each` input that is no array"
-    elif event.items != prod(len(array) for array in arrays):
-        yield "I-09", f"step `{step.id}` is started with {event.items} work items, not one an element"
-    elif event.items > MAX_ITEMS:
-        yield "I-09", f"step `{step.id}` is started with {event.items} work items, more than {MAX_ITEMS}"
-
-
-def _value_of(past: Past, source: Mapping[str, JSON]) -> JSON:
-    if "value" in source:
-        return source["value"]
-    values = past.flow.values(source["attribute"])
-    if "indexes" in source:
-        return [values[int(place)].value for place in source["indexes"]]
-    return values[int(source["index"])].value
 
 
 def check_step_completed(past: Past, event: e.StepCompleted) -> Findings:
@@ -191,7 +104,7 @@ def check_step_failed(past: Past, event: e.StepFailed) -> Findings:
     if past.run(StepId(event.root_cause["step"])) is None:
         yield "I-08", f"step `{event.step}` fails because of a step that is not in the plan"
     if event.inputs is not None:
-        yield from _check_inputs(past, step, event.inputs)
+        yield from check_inputs(past, step, event.inputs)
     yield from _check_unsatisfied(past, step, event.unsatisfied or [])
 
 
@@ -207,7 +120,7 @@ def check_step_skipped(past: Past, event: e.StepSkipped) -> Findings:
     if event.reason == PREDICATE:
         if step.predicate is None:
             yield "I-09", f"step `{event.step}` is skipped by a predicate that it does not have"
-        yield from _check_inputs(past, step, event.inputs or {})
+        yield from check_inputs(past, step, event.inputs or {})
     elif event.reason == CLOSED:
         if not any(each.match for each in step.inputs if each.name in (event.unsatisfied or ())):
             yield "I-09", f"step `{event.step}` is skipped by a gate that it does not have"
@@ -235,7 +148,7 @@ def _check_end(past: Past, step: StepId, *, may_be_pending: bool) -> Findings:
     """A step of the plan ends once, and one that waits stays as it is after the flow's outcome."""
     run = past.run(step)
     if run is None:
-        yield _not_planned(step)
+        yield not_planned(step)
         return
     past.settled[step] = None
     past.has_ended_goal |= step in past.flow.plan.goals
@@ -247,15 +160,11 @@ def _check_end(past: Past, step: StepId, *, may_be_pending: bool) -> Findings:
         yield "I-13", f"step `{step}` was waiting at the flow's outcome, and has an end after it"
 
 
-def _not_planned(step: str) -> tuple[str, str]:
-    return "I-08", f"step `{step}` is not in the plan"
-
-
 def check_attribute_set(past: Past, event: e.AttributeSet) -> Findings:
     """An attribute is set once by each step that declares it, when that step completes."""
     run = past.run(event.step)
     if run is None:
-        yield _not_planned(event.step)
+        yield not_planned(event.step)
         return
     step = past.definition(event.step)
     attribute = step.attributes.get(event.name)
@@ -339,6 +248,7 @@ def check_flow_deactivated(past: Past, event: e.FlowDeactivated) -> Findings:
         yield "I-14", f"the flow has {flow.status}, and is deactivated as {event.status}"
     if flow.active or flow.waiting:
         yield "I-14", f"the flow is deactivated while {flow.active + flow.waiting} work items can still act"
+    yield from check_nothing_left(past)
 
 
 # ---------------------------------------------------------------- transactions
@@ -361,7 +271,8 @@ def check_transaction(past: Past) -> Findings:
             yield "I-12", "a goal has failed, and the flow has not"
         elif all(run.status in STEP_OVER for run in runs):
             yield "I-12", "every goal is done, and the flow is not over"
-    if flow.is_over and not flow.is_deactivated and not flow.active and not flow.waiting:
+    can_act = flow.active or flow.waiting or flow.undos
+    if flow.is_over and not flow.is_deactivated and not can_act:
         yield "I-14", "the flow is over and nothing of it can act, and it is not deactivated"
 
 
@@ -405,5 +316,7 @@ FLOW_CHECKS: Mapping[type[e.Event], Callable[[Past, Any], Findings]] = {
     e.StepCompleted: check_step_completed,
     e.StepFailed: check_step_failed,
     e.StepSkipped: check_step_skipped,
+    e.DeadlineStarted: check_deadline_started,
+    e.DeadlinePassed: check_deadline_passed,
     e.AttributeSet: check_attribute_set,
 }

@@ -13,6 +13,9 @@ from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import Attribute, Collect, Step, StepId, Token
 from argyll_redis.core.state import STEP_OVER, Flow, StepRun, StepStatus, WorkItem
 
+EARLY_MS = 1
+"""How much before its due time something may happen: two roundings of one clock."""
+
 Finding = tuple[str, str]
 """(invariant, message)."""
 Findings = Iterator[Finding]
@@ -32,6 +35,7 @@ class Past:
         "recorded",
         "released",
         "settled",
+        "undo_released",
     )
 
     def __init__(self, flow_id: str, events: Sequence[Recorded]) -> None:
@@ -41,6 +45,8 @@ class Past:
         """What is looked at."""
         self.released: dict[tuple[Token, int], int] = {}
         """(token, attempt) to the version of its `work_started`."""
+        self.undo_released: dict[tuple[Token, int], int] = {}
+        """(token, attempt) to the version of its `comp_started`."""
         self.begun: dict[StepId, int] = {}
         """Items of a step below it have been started, settled or skipped."""
         self.fallen: dict[Token, int] = {}
@@ -84,18 +90,33 @@ class Past:
             return True
         return any(
             self.flow.steps[user].status is StepStatus.PENDING
-            and self._may_wait(self.definition(user).attributes[output.name])
+            and self._may_wait(user, self.definition(user).attributes[output.name])
             for output in self.definition(step).outputs
             for user in self.flow.plan.attributes[output.name].consumers
         )
 
-    def _may_wait(self, attribute: Attribute) -> bool:
+    def _may_wait(self, step: StepId, attribute: Attribute) -> bool:
         """Whether a pending step's input that has a pending provider may be undecided."""
+        if self.passed(step, attribute):
+            return False
         if attribute.match is not None:
             return True
         if attribute.collect is Collect.FIRST:
             return not self.flow.values(attribute.name)
         return not self.is_impossible(attribute)
+
+    def passed(self, step: StepId, attribute: Attribute) -> int:
+        """The version at which the deadline of an input has passed; 0 when none has."""
+        deadline = self.flow.steps[step].deadlines.get(attribute.name)
+        return deadline.passed_version if deadline else 0
+
+    def is_undecided(self, step: StepId, attribute: Attribute) -> bool:
+        """Whether a step still has to wait for an optional input."""
+        if not attribute.deadline_ms or self.passed(step, attribute):
+            return False
+        if self.providers_over(attribute.name) or self.is_impossible(attribute):
+            return False
+        return attribute.collect is not Collect.FIRST or not self.flow.values(attribute.name)
 
     def is_impossible(self, attribute: Attribute) -> bool:
         """Whether an input without a gate can never be fulfilled any more."""
@@ -119,3 +140,8 @@ class Past:
 def origin_of(by: str) -> str:
     """The kind of origin in a `by`: `work` of `work:engine-1`."""
     return by.partition(":")[0]
+
+
+def not_planned(step: str) -> Finding:
+    """What is found of a step that the plan does not have."""
+    return "I-08", f"step `{step}` is not in the plan"

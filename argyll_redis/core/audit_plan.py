@@ -44,6 +44,9 @@ def _faults(plan: Plan, init: Init | None, depth: int = 0) -> Iterator[str]:
             yield f"step `{id}` is in the plan, and no goal needs it"
         if id not in plan.why:
             yield f"the plan does not say why step `{id}` is in it"
+    for id, step in plan.steps.items():
+        if step.type is StepType.FLOW and id not in plan.children:
+            yield f"the plan has no plan for the children of flow step `{id}`"
     for id, child in plan.children.items():
         if id not in plan.steps or plan.steps[id].type is not StepType.FLOW:
             yield f"the plan has a plan for the children of `{id}`, which is no flow step of it"

@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from argyll_redis.core import events as e
-from argyll_redis.core.audit_past import Findings, Past, origin_of
+from argyll_redis.core.audit_past import EARLY_MS, Findings, Past, origin_of
 from argyll_redis.core.limits import MAX_LOSSES, MAX_RETRY_AFTER_MS
 from argyll_redis.core.model import StepType, Token
 from argyll_redis.core.parse import type_matches
 from argyll_redis.core.retry import delay_ms, retries_left
 from argyll_redis.core.state import WORK_OVER, StepStatus, WorkItem, WorkStatus
-
-EARLY_MS = 1
-"""How much before its due time a retry may start: two roundings of one clock."""
 
 WorkEvent = (
     e.WorkStarted

@@ -14,7 +14,6 @@ from typing import ClassVar
 from argyll_redis.core.graph import Cycle, Named, depth_first, providers_first
 from argyll_redis.core.limits import MAX_REGISTERED_STEPS
 from argyll_redis.core.model import JSON, AttributeType, Step, StepId
-from argyll_redis.core.not_yet import not_yet
 from argyll_redis.core.parse import parse_step
 from argyll_redis.core.reader import CompileScript, did_you_mean
 from argyll_redis.core.values import check, type_matches, type_name
@@ -240,7 +239,7 @@ def _parse_all(definitions: Sequence[JSON], compile_script: CompileScript | None
     refused: list[tuple[int, InvalidStep]] = []
     for index, definition in enumerate(definitions):
         try:
-            step = _runnable(parse_step(definition, compile_script))
+            step = parse_step(definition, compile_script)
             found.append(Registered(check(definition), step))  # a copy, as it will be read from the log
         except InvalidStep as error:
             refused.append((index, error))
@@ -251,13 +250,6 @@ def _parse_all(definitions: Sequence[JSON], compile_script: CompileScript | None
             f"{len(refused)} of {len(definitions)} steps are not valid", problems=_placed(refused)
         )
     return found
-
-
-def _runnable(step: Step) -> Step:
-    problems = not_yet(step)
-    if problems:
-        raise InvalidStep(f"step `{step.id}` can't be run by this version", problems=problems)
-    return step
 
 
 def _placed(refused: Iterable[tuple[int, InvalidStep]]) -> list[Problem]:

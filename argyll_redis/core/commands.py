@@ -85,6 +85,40 @@ class Lose:
     by: str
     token: Token
     attempt: int
+    is_child_absent: bool = False
+    """Whether it was accepted, and the child flow that it waits for does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportUndo:
+    """Says what an attempt to undo a work item came to."""
+
+    by: str
+    token: Token
+    """Of the work item."""
+    outcome: Outcome
+    attempt: int
+    """Of the compensation."""
+    version: int = 0
+    """Of the attempt's `comp_started`, where the caller knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoseUndo:
+    """Says that the engine of an attempt to undo is lost: its entry was taken over."""
+
+    by: str
+    token: Token
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetryUndo:
+    """A scheduled retry of a compensation has come due."""
+
+    by: str
+    token: Token
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +149,16 @@ class Expire:
 
 
 @dataclass(frozen=True, slots=True)
+class Deadline:
+    """An optional input was waited for long enough."""
+
+    by: str
+    step: StepId
+    name: str
+    """Of the attribute."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimeOut:
     """The flow's own time is over."""
 
@@ -129,13 +173,37 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelChildren:
+    """Goes on with the end of the children that nobody waits for, from an item of a step on."""
+
+    by: str
+    step: StepId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Ends the flow as failed, with "cancelled"."""
 
     by: str
 
 
-Command = Start | Report | Lose | Abandon | Retry | Expire | TimeOut | Look | Cancel
+Command = (
+    Start
+    | Report
+    | Lose
+    | ReportUndo
+    | LoseUndo
+    | RetryUndo
+    | Abandon
+    | Retry
+    | Expire
+    | Deadline
+    | TimeOut
+    | Look
+    | CancelChildren
+    | Cancel
+)
 
 
 class Answer(NamedTuple):

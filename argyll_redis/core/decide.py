@@ -20,7 +20,9 @@ from argyll_redis.core.commands import (
     Answer,
     Broken,
     Cancel,
+    CancelChildren,
     Command,
+    Deadline,
     Expire,
     Look,
     Lose,
@@ -46,10 +48,14 @@ from argyll_redis.core.events import (
 )
 from argyll_redis.core.inputs import Evaluate
 from argyll_redis.core.limits import MAX_LOSSES
-from argyll_redis.core.model import JSON, Attribute, Collect, Step, StepId, Token
-from argyll_redis.core.parse import type_matches
+from argyll_redis.core.mapping import judge
+from argyll_redis.core.model import JSON, Attribute, Collect, StepId, StepType, Token
 from argyll_redis.core.retry import delay_ms, retries_left
+from argyll_redis.core.rules_children import cancel_children, child_is_needless, item_is_over
+from argyll_redis.core.rules_deadlines import pass_deadline
+from argyll_redis.core.rules_undo import UNDO_HANDLERS
 from argyll_redis.core.state import WORK_OVER, Draft, Flow, StepStatus, WorkItem, WorkStatus
+from argyll_redis.core.sub_flows import CHILD
 from argyll_redis.core.turn import MAX_COMMANDS_A_TURN, Decided, Turn
 from argyll_redis.errors import InvariantBroken
 
@@ -68,6 +74,8 @@ class Decision:
     answers: tuple[Answer, ...]
     left: bool
     """Whether a bounded turn left something for another look."""
+    controls: tuple[str, ...] = ()
+    """Control entries for children, to be added with it."""
 
     def keep(self, *, at: int, tx: str) -> Flow:
         """Makes it the flow's state, once its events are committed."""
@@ -86,7 +94,8 @@ def decide(flow: Flow, commands: Sequence[Command], *, now_ms: int, evaluate: Ev
         raise InvariantBroken(f"a turn takes at most {MAX_COMMANDS_A_TURN} commands, not {len(commands)}")
     turn = Turn(flow, now_ms=now_ms, evaluate=evaluate)
     answers = tuple(_obey(turn, command) for command in commands)
-    return Decision(turn.draft, tuple(turn.events), answers, turn.left and not turn.draft.is_deactivated)
+    left = turn.left and not turn.draft.is_deactivated
+    return Decision(turn.draft, tuple(turn.events), answers, left, tuple(turn.controls))
 
 
 def _obey(turn: Turn, command: Command) -> Answer:
@@ -162,6 +171,8 @@ def _look(turn: Turn, command: Look) -> Answer:
                 if turn.room > 0:
                     turn.room -= 1
                     _expire(turn, Expire(turn.by, item.token, item.attempt))
+    for step, name in draft.deadlines:
+        pass_deadline(turn, step, name)
     _look_at_everything(turn)
     return DONE
 
@@ -215,30 +226,19 @@ def _report(turn: Turn, command: Report) -> Answer:
     if found is None or (command.step is not None and found[0] != command.step):
         return UNKNOWN
     item = turn.draft.item(*found) or WorkItem(*found, command.token)
-    outcome = _judge(turn.draft.plan.steps[item.step], command.outcome)
+    outcome = command.outcome
+    if isinstance(outcome, Succeeded):
+        outcome = judge(turn.draft.plan.steps[item.step], outcome, turn.evaluate)
     refusal = _refusal(turn, item, outcome, command)
     # Only attempts that ran are on record, so that a caller who makes up numbers cannot grow a log.
     attempt = item.attempt if command.attempt is None else max(0, min(command.attempt, item.attempt))
     if refusal is not None:
+        if isinstance(outcome, Accepted) and (item.status in WORK_OVER or turn.draft.is_deactivated):
+            child_is_needless(turn, item)
         return _ignore(turn, item, attempt, outcome, command, refusal)
     cause = _cause_of(item, command)
     RECORDERS[type(outcome)](turn, item, attempt, outcome, cause)
     return DONE
-
-
-def _judge(step: Step, outcome: Outcome) -> Outcome:
-    """Takes a success's declared outputs, by attribute name; one of another type than declared makes
-    it a failure for good."""
-    if not isinstance(outcome, Succeeded):
-        return outcome
-    outputs: dict[str, JSON] = {}
-    for attribute in step.outputs:
-        if attribute.inner in outcome.outputs:
-            value = outcome.outputs[attribute.inner]
-            if not step.for_each and attribute.type and not type_matches(attribute.type, value):
-                return Broken(f'output "{attribute.name}" is not of its declared type {attribute.type}')
-            outputs[attribute.name] = value
-    return outcome._replace(outputs=outputs)
 
 
 def _refusal(turn: Turn, item: WorkItem, outcome: Outcome, command: Report) -> str | None:
@@ -247,7 +247,9 @@ def _refusal(turn: Turn, item: WorkItem, outcome: Outcome, command: Report) -> s
         return "the flow is deactivated"
     if item.status in WORK_OVER:
         return f"the work item is over already: {item.status}"
-    if isinstance(outcome, Succeeded) or (isinstance(outcome, Broken) and command.by.startswith("webhook:")):
+    if isinstance(outcome, Succeeded) or (
+        isinstance(outcome, Broken) and command.by.startswith(("webhook:", CHILD))
+    ):
         return None
     if command.attempt is not None and command.attempt != item.attempt:
         return f"attempt {command.attempt} is not the current one, {item.attempt}"
@@ -281,6 +283,8 @@ def _ignore(
 
 def _succeed(turn: Turn, item: WorkItem, attempt: int, outcome: Succeeded, cause: int) -> None:
     memo = True if outcome.memo else None
+    if not outcome.memo or item.attempt > 1:  # a first attempt that took a memo has started no child
+        item_is_over(turn, item)
     event = WorkSucceeded(item.step, item.token, attempt, dict(outcome.outputs), outcome.ran_ms, memo)
     turn.changed.add(item.step, turn.emit(event, cause=cause))
 
@@ -290,10 +294,14 @@ def _break(turn: Turn, item: WorkItem, attempt: int, outcome: Broken, cause: int
 
 
 def _fail(turn: Turn, item: WorkItem, error: str, *, attempt: int, cause: int) -> None:
+    item_is_over(turn, item)
     turn.changed.add(item.step, turn.emit(WorkFailed(item.step, item.token, attempt, error), cause=cause))
 
 
 def _try_again(turn: Turn, item: WorkItem, attempt: int, outcome: Unfinished, cause: int) -> None:
+    if turn.draft.plan.steps[item.step].type is StepType.FLOW:
+        _fail(turn, item, outcome.error, attempt=attempt, cause=cause)  # there is one child, and no other
+        return
     version = turn.emit(WorkNotCompleted(item.step, item.token, attempt, outcome.error), cause=cause)
     work = turn.draft.plan.steps[item.step].work
     if not _matters(turn, item.step):
@@ -316,7 +324,9 @@ def _accept(turn: Turn, item: WorkItem, attempt: int, outcome: Accepted, cause: 
     timeout = turn.draft.plan.steps[item.step].work.timeout_ms
     left = max(1, timeout - outcome.elapsed_ms) if timeout else None
     turn.emit(WorkAccepted(item.step, item.token, attempt, left), cause=cause)
-    turn.abandoning = turn.abandoning or not _matters(turn, item.step)
+    if not _matters(turn, item.step):
+        turn.abandoning = True
+        child_is_needless(turn, item)
 
 
 RECORDERS: dict[type[Any], Callable[[Turn, WorkItem, int, Any, int], None]] = {
@@ -346,7 +356,7 @@ NOT_CURRENT = Answer(counted=False, reason="the attempt is not the current one")
 
 def _lose(turn: Turn, command: Lose) -> Answer:
     item = _current(turn, command.token, command.attempt)
-    if item is None or item.accepted_version:
+    if item is None or (item.accepted_version and not command.is_child_absent):
         return NOT_CURRENT
     work = turn.draft.plan.steps[item.step].work
     cause = item.started_version
@@ -389,10 +399,21 @@ def _expire(turn: Turn, command: Expire) -> Answer:
     return DONE
 
 
+def _deadline(turn: Turn, command: Deadline) -> Answer:
+    if not pass_deadline(turn, command.step, command.name):
+        return Answer(counted=False, reason="nothing waits for that deadline")
+    return DONE
+
+
 def _time_out(turn: Turn, command: TimeOut) -> Answer:
     if not turn.draft.is_over and not _is_time_over(turn):
         return Answer(counted=False, reason="the flow's time is not over")
     return _end(turn, TIMED_OUT)
+
+
+def _cancel_children(turn: Turn, command: CancelChildren) -> Answer:
+    cancel_children(turn, command.step, command.index)
+    return DONE
 
 
 def _cancel(turn: Turn, command: Cancel) -> Answer:
@@ -414,6 +435,9 @@ HANDLERS: dict[type[Any], Callable[[Turn, Any], Answer]] = {
     Abandon: _abandon,
     Retry: _retry,
     Expire: _expire,
+    Deadline: _deadline,
     TimeOut: _time_out,
+    CancelChildren: _cancel_children,
     Cancel: _cancel,
+    **UNDO_HANDLERS,
 }

@@ -20,11 +20,14 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from argyll_redis.core.collect import output_values, result_of
 from argyll_redis.core.model import JSON, Plan, StepId, Token
+from argyll_redis.core.owed import flow_has_failed, item_has_ended, step_has_ended
 from argyll_redis.core.plan import plan_to_json
 from argyll_redis.core.state import (
     THE_FLOW,
+    Deadline,
     Draft,
     FlowStatus,
+    Late,
     RootCause,
     StepRun,
     StepStatus,
@@ -156,6 +159,7 @@ class FlowStarted(Event):
 
 def _end(draft: Draft, version: int) -> None:
     draft.ended_version = version
+    draft.drop_deadlines()
     if draft.active:
         draft.linger(THE_FLOW)
 
@@ -188,6 +192,7 @@ class FlowFailed(Event):
         draft.error = self.error
         if self.root_cause:
             draft.root_cause = RootCause(StepId(self.root_cause["step"]), self.root_cause["error"])
+        flow_has_failed(draft)
 
 
 @event("flow_deactivated")
@@ -197,7 +202,7 @@ class FlowDeactivated(Event):
     status: str
 
     def apply(self, draft: Draft, version: int) -> None:
-        if not draft.is_over or draft.active or draft.waiting:
+        if not draft.is_over or draft.active or draft.waiting or draft.undos:
             raise InvariantBroken(f"flow {draft.id} is deactivated while something of it can still act")
         draft.deactivated_version = version
 
@@ -211,7 +216,8 @@ class StepStarted(Event):
 
     step: StepId
     inputs: dict[str, JSON]
-    """By inner name: `{"attribute": name, "index": i}`, with `indexes` for several, or `{"value": value}`."""
+    """By inner name: `{"attribute": name, "index": i}`, with `indexes` for several, or `{"value": value}`
+    for a const, a default, and what a mapping script has made."""
     items: int
     tokens: list[Token] | None = None
     """Of its items in their order; only in an imported log."""
@@ -219,6 +225,7 @@ class StepStarted(Event):
     def apply(self, draft: Draft, version: int) -> None:
         run = draft.edit_step(self.step)
         run.move(StepStatus.ACTIVE)
+        draft.drop_deadlines(self.step)
         run.started_version = version
         run.inputs = resolve(draft, self.inputs)
         run.size = self.items
@@ -260,6 +267,7 @@ class StepFailed(Event):
     def apply(self, draft: Draft, version: int) -> None:
         run = draft.edit_step(self.step)
         run.move(StepStatus.FAILED)
+        draft.drop_deadlines(self.step)
         run.ended_version = version
         run.error = self.error
         run.root_cause = RootCause(StepId(self.root_cause["step"]), self.root_cause["error"])
@@ -268,6 +276,8 @@ class StepFailed(Event):
         run.unsatisfied = tuple(self.unsatisfied or ())
         if run.active and not draft.is_over:
             draft.linger(self.step)
+        if run.succeeded:
+            step_has_ended(draft, run)
 
     def expand(self, draft: Draft) -> dict[str, JSON]:
         return _expand_inputs(self.data(), draft)
@@ -286,6 +296,7 @@ class StepSkipped(Event):
     def apply(self, draft: Draft, version: int) -> None:
         run = draft.edit_step(self.step)
         run.move(StepStatus.SKIPPED)
+        draft.drop_deadlines(self.step)
         run.ended_version = version
         run.reason = self.reason
         if self.inputs is not None:
@@ -294,6 +305,31 @@ class StepSkipped(Event):
 
     def expand(self, draft: Draft) -> dict[str, JSON]:
         return _expand_inputs(self.data(), draft)
+
+
+@event("deadline_started")
+class DeadlineStarted(Event):
+    """A step has all that it needs, and waits for an optional input no longer than this."""
+
+    step: StepId
+    name: str
+    """Of the attribute."""
+    delay_ms: int
+
+    def apply(self, draft: Draft, version: int) -> None:
+        draft.start_deadline(self.step, self.name, Deadline(version, self.delay_ms))
+
+
+@event("deadline_passed")
+class DeadlinePassed(Event):
+    """An optional input is waited for no longer: what came before counts, what comes later does not."""
+
+    step: StepId
+    name: str
+    """Of the attribute."""
+
+    def apply(self, draft: Draft, version: int) -> None:
+        draft.pass_deadline(self.step, self.name, version)
 
 
 @event("attribute_set")
@@ -411,6 +447,7 @@ class WorkSucceeded(Event):
         item.ended_version = version
         item.outputs = self.outputs
         run.succeeded += 1
+        item_has_ended(draft, run, item)
 
 
 @event("work_failed")
@@ -504,6 +541,9 @@ class WorkIgnored(Event):
         item = draft.edit_token(self.token)
         mark = LATE_SUCCESS if self.outputs is not None else self.attempt
         item.ignored = item.ignored | {mark}
+        if self.outputs is not None and draft.plan.steps[self.step].can_undo:
+            item.late = Late(version, self.outputs)
+            item_has_ended(draft, draft.edit_step(self.step), item)
 
 
 # ---------------------------------------------------------------------- values

@@ -11,21 +11,25 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from argyll_redis.core.events import Recorded
+from argyll_redis.core.explain_undo import undoing
 from argyll_redis.core.explain_work import (
     MAX_NAMED,
     Asked,
     Clause,
     counted,
     either,
+    failed_children,
     first_few,
     listed,
+    span,
     under_way,
     untouched,
     what_it_took,
 )
 from argyll_redis.core.history import History
+from argyll_redis.core.inputs import is_undecided, passed_version
 from argyll_redis.core.model import JSON, Attribute, Collect, Role, StepId
-from argyll_redis.core.rules import CLOSED, PREDICATE
+from argyll_redis.core.rules import ABANDONED, CLOSED, PREDICATE
 from argyll_redis.core.state import STEP_OVER, StepRun, StepStatus, Value
 from argyll_redis.errors import UnknownFlow
 
@@ -54,19 +58,20 @@ def explain(
     *,
     now_ms: int,
     handlers: Collection[str] | None = None,
+    queues: Collection[str] | None = None,
 ) -> Explained:
     """Says why a step of a flow is where it is, as of its log and the server's clock.
 
-    `handlers` are those of all live engines, None when they are not known. Raises `UnknownFlow`
-    for an empty log.
+    `handlers` and `queues` are those of all live engines, None when they are not known; each engine
+    serves a queue, so no queues means no engine. Raises `UnknownFlow` for an empty log.
     """
     if not events:
         raise UnknownFlow(f'no flow "{flow_id}" exists')
-    asked = Asked(History(flow_id, events), StepId(step), now_ms, handlers)
+    asked = Asked(History(flow_id, events), StepId(step), now_ms, handlers, queues)
     run = asked.history.flow.steps.get(asked.step)
     if run is None:
         return Explained(LEFT_OUT, tuple(_left_out(asked)))
-    said = (*_planned(asked), *SAYINGS[run.status](asked, run))
+    said = (*_planned(asked), *SAYINGS[run.status](asked, run), *undoing(asked, run), *_no_engine(asked, run))
     return Explained(run.status, said)
 
 
@@ -88,6 +93,14 @@ def _planned(asked: Asked) -> Iterator[Clause]:
     yield Clause(f"it is a {line}" if line.startswith("goal") else f"it {line}", 1)
 
 
+def _no_engine(asked: Asked, run: StepRun) -> Iterator[Clause]:
+    """That a step which could go on cannot, as nobody is there."""
+    flow = asked.history.flow
+    is_open = run.status is StepStatus.ACTIVE or (run.status is StepStatus.PENDING and not flow.is_over)
+    if (is_open or run.has_undos) and not asked.has_engine:
+        yield Clause("no engine is alive, so nothing runs until one is started", flow.version)
+
+
 # ---------------------------------------------------------------------- inputs
 
 
@@ -98,10 +111,12 @@ def _came_from(asked: Asked) -> Iterator[Clause]:
         return
     for attribute in asked.history.flow.plan.steps[asked.step].inputs:
         source = inputs.sources.get(attribute.inner)
-        if source is not None and "attribute" in source:
+        if source is not None and "attribute" in source and not _has_script(attribute):
             yield _taken(attribute.name, _values(asked, source))
         else:
-            yield Clause(f"`{attribute.name}` {_not_taken(attribute, source)}", inputs.version)
+            passed = passed_version(asked.history.flow, asked.step, attribute)
+            text = _not_taken(attribute, source, by=" by its deadline" if passed else "")
+            yield Clause(f"`{attribute.name}` {text}", passed or inputs.version)
 
 
 def _values(asked: Asked, source: Mapping[str, JSON]) -> list[Value]:
@@ -117,13 +132,17 @@ def _taken(name: str, values: Sequence[Value]) -> Clause:
     return Clause(f"`{name}` was {' and '.join(parts)}", max(value.version for value in values))
 
 
-def _not_taken(attribute: Attribute, source: Mapping[str, JSON] | None) -> str:
+def _not_taken(attribute: Attribute, source: Mapping[str, JSON] | None, *, by: str) -> str:
     if source is not None:
-        has_script = attribute.mapping is not None and attribute.mapping.script is not None
-        return "was transformed by its mapping" if has_script else "was not there, so its default was taken"
+        default = f"was not there{by}, so its default was taken"
+        return "went through its mapping" if _has_script(attribute) else default
     if attribute.role is Role.REQUIRED:
         return "never came, and it runs only without it"
-    return "was not there, so it was left out"
+    return f"was not there{by}, so it was left out"
+
+
+def _has_script(attribute: Attribute) -> bool:
+    return attribute.mapping is not None and attribute.mapping.script is not None
 
 
 # ------------------------------------------------------------------ by statuses
@@ -181,7 +200,8 @@ def _started(asked: Asked, run: StepRun) -> Clause:
 def _flow_over(asked: Asked) -> Iterator[Clause]:
     flow = asked.history.flow
     if flow.is_over:
-        text = f"the flow has {flow.status}: what still runs is recorded, nothing new starts"
+        error = f" ({flow.error})" if flow.error else ""
+        text = f"the flow has {flow.status}{error}: what still runs is recorded, nothing new starts"
         yield Clause(text, flow.ended_version)
 
 
@@ -247,10 +267,11 @@ def _waits(asked: Asked, step: StepId) -> Iterator[Clause]:
         if flow.steps[id].status is StepStatus.ACTIVE:
             active.append(flow.steps[id])
             continue
-        unmet = [each for each in flow.plan.steps[id].inputs if _is_open(asked, each)]
+        unmet = [each for each in flow.plan.steps[id].inputs if _is_open(asked, id, each)]
         for attribute in unmet:
             providers = _open_providers(asked, attribute.name)
-            waiting.append(_wait(asked, id, attribute, providers))
+            wait = _wait if attribute.role is Role.REQUIRED else _wait_until
+            waiting.append(wait(asked, id, attribute, providers))
             todo.extend(provider for provider in providers if provider not in seen)
             seen.update(providers)
         if not unmet:
@@ -265,10 +286,11 @@ def _waits(asked: Asked, step: StepId) -> Iterator[Clause]:
         yield Clause(text, more[-1].started_version)
 
 
-def _is_open(asked: Asked, attribute: Attribute) -> bool:
-    """Whether a required input may still be waited for."""
+def _is_open(asked: Asked, step: StepId, attribute: Attribute) -> bool:
+    """Whether a required input may still be waited for, or the deadline of an optional one runs."""
     if attribute.role is not Role.REQUIRED:
-        return False
+        has_begun = attribute.name in asked.history.flow.steps[step].deadlines
+        return has_begun and is_undecided(asked.history.flow, step, attribute)
     is_simple = attribute.collect is Collect.FIRST and attribute.match is None
     if is_simple and asked.history.flow.values(attribute.name):
         return False
@@ -288,13 +310,24 @@ def _wait(asked: Asked, step: StepId, attribute: Attribute, providers: Sequence[
     return Clause(text, max(asked.history.flow.steps[id].started_version for id in providers) or 1)
 
 
+def _wait_until(asked: Asked, step: StepId, attribute: Attribute, providers: Sequence[StepId]) -> Clause:
+    flow = asked.history.flow
+    deadline = flow.steps[step].deadlines[attribute.name]
+    left_ms = flow.at_of(deadline.started_version) + deadline.delay_ms - asked.now_ms
+    until = f"in {span(left_ms)}" if left_ms > 0 else f"{span(-left_ms)} ago"
+    what = f"the optional `{attribute.name}` from {listed(providers)}, at most until its deadline"
+    return Clause(f"{asked.subject(step)} waits for {what} {until}", deadline.started_version)
+
+
 def _ready(asked: Asked, step: StepId) -> Clause:
     flow = asked.history.flow
     inputs = flow.plan.steps[step].inputs
     versions = [value.version for each in inputs for value in flow.values(each.name)]
     has_gates = any(each.match for other in flow.plan.steps.values() for each in other.inputs)
-    then = "starts once a gate behind it shows that it is needed" if has_gates else "is about to start"
-    return Clause(f"{asked.subject(step)} has all that it needs and {then}", max(versions, default=1))
+    then = " and is about to start" if asked.has_engine else ""
+    if has_gates:
+        then = " and starts once a gate behind it shows that it is needed"
+    return Clause(f"{asked.subject(step)} has all that it needs{then}", max(versions, default=1))
 
 
 # --------------------------------------------------------------------- failing
@@ -310,9 +343,12 @@ def _failed(asked: Asked, run: StepRun) -> Iterator[Clause]:
             yield Clause(f"and so on, through {counted(between, 'more step')}", each.ended_version)
         if between <= 0 or place < MAX_STEPS - 1 or place == len(path) - 1:
             yield _fell(asked, each, attribute)
+    if run.error == ABANDONED:
+        yield from _flow_over(asked)
     root, _ = path[-1]
     if root.status is StepStatus.FAILED and root.started_version:
         yield from first_few(_failed_items(asked, root))
+        yield from first_few(failed_children(asked, root.id))
         yield from what_it_took(asked, root.id)
     if run.started_version:
         yield from _left_behind(asked, run)

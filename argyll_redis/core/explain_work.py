@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from argyll_redis.core.history import Fact, History
-from argyll_redis.core.model import StepId, StepType
+from argyll_redis.core.model import StepId
 from argyll_redis.core.state import StepRun, WorkItem, WorkStatus
+from argyll_redis.core.sub_flows import child_of
 
 MAX_NAMED = 5
 """Things of one kind that are named; of more only the number is told."""
@@ -31,6 +32,12 @@ class Asked(NamedTuple):
     """The one that was asked about: "it"."""
     now_ms: int
     handlers: Collection[str] | None
+    queues: Collection[str] | None
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether an engine is alive, as far as that is known."""
+        return self.queues is None or bool(self.queues)
 
     def ago(self, version: int) -> str:
         """How long ago the event of a version was appended."""
@@ -102,22 +109,35 @@ def under_way(asked: Asked, step: StepId) -> Iterator[Clause]:
     """What an active step is doing, or waits for."""
     run = asked.history.flow.steps[step]
     items = list(asked.history.items(step))
-    yield from _no_handler(asked, run)
+    if asked.has_engine:
+        yield from _nowhere(asked, run)
     yield from first_few(_out(asked, item) for item in items if item.status is WorkStatus.ACTIVE)
     yield from first_few(_retry(asked, run, item) for item in items if item.is_waiting)
     yield from _not_begun(asked, run)
 
 
-def _no_handler(asked: Asked, run: StepRun) -> Iterator[Clause]:
-    python = asked.history.flow.plan.steps[run.id].python
-    if asked.handlers is None or python is None or python.handler in asked.handlers:
+def _nowhere(asked: Asked, run: StepRun) -> Iterator[Clause]:
+    """That no live engine can run a step's items: none has its function, or none takes from its queue."""
+    definition = asked.history.flow.plan.steps[run.id]
+    python = definition.python
+    if not has_work_for_engines(run) or asked.history.flow.is_over:
         return
-    is_needed = run.active > run.accepted or run.over + run.active < run.size
-    if is_needed and not asked.history.flow.is_over:
-        whose = "this handler" if run.id == asked.step else f"the handler of `{run.id}`"
-        version = max((item.started_version for item in run.items.values()), default=0)
-        text = f"no live engine has {whose} (`{python.handler}`)"
-        yield Clause(text, version or run.started_version)
+    of = "" if run.id == asked.step else f" of `{run.id}`"
+    version = max((item.started_version for item in run.items.values()), default=0) or run.started_version
+    if python is None:
+        if definition.handler and asked.handlers is not None and definition.handler not in asked.handlers:
+            yield Clause(f"no live engine can run steps of type {definition.type}", version)
+    elif asked.handlers is not None and python.handler not in asked.handlers:
+        whose = f"the handler{of}" if of else "this handler"
+        yield Clause(f"no live engine has {whose} (`{python.handler}`)", version)
+    elif asked.queues is not None and python.queue not in asked.queues:
+        whose = f"the queue{of}" if of else "its queue"
+        yield Clause(f"no live engine serves {whose} (`{python.queue}`)", version)
+
+
+def has_work_for_engines(run: StepRun) -> bool:
+    """Whether an item of an active step has an outcome to come that only an engine can bring."""
+    return run.active > run.accepted or run.over + run.active < run.size
 
 
 def _out(asked: Asked, item: WorkItem) -> Clause:
@@ -125,9 +145,11 @@ def _out(asked: Asked, item: WorkItem) -> Clause:
     if not item.accepted_version:
         ago = asked.ago(item.started_version)
         return Clause(f"{named} was released {ago} ago and has no outcome yet", item.started_version)
-    kind = asked.history.flow.plan.steps[item.step].type
-    source = "its child flow" if kind is StepType.FLOW else "outside"
-    text = f"{named} was accepted {asked.ago(item.accepted_version)} ago; its outcome comes from {source}"
+    child, ago = child_of(asked.history.flow, item), asked.ago(item.accepted_version)
+    if child is not None:
+        text = f"{named} waits for its child flow `{child}`, started {ago} ago"
+    else:
+        text = f"{named} was accepted {ago} ago; its outcome comes from outside"
     if item.timeout_ms:
         left_ms = asked.history.flow.at_of(item.accepted_version) + item.timeout_ms - asked.now_ms
         text += f", within {span(left_ms)}" if left_ms > 0 else ", and its time is over"
@@ -143,7 +165,8 @@ def _retry(asked: Asked, run: StepRun, item: WorkItem) -> Clause:
     elif run.active >= slots:
         text = f"{named} has been due for {span(-wait_ms)} and waits for a slot (parallelism {slots})"
     else:
-        text = f"{named} has been due for {span(-wait_ms)} and is about to start"
+        then = " and is about to start" if asked.has_engine else ""
+        text = f"{named} has been due for {span(-wait_ms)}{then}"
     return Clause(f"{text}, as attempt {item.attempt} was not completed: {item.error}", item.due_version)
 
 
@@ -162,7 +185,10 @@ def _not_begun(asked: Asked, run: StepRun) -> Iterator[Clause]:
         version = max(item.started_version for item in run.items.values())
         yield Clause(f"{named} {verb} for a slot: {run.active} running, parallelism {slots}", version)
     else:
-        yield Clause(f"{named} {either(count, 'is', 'are')} about to start", run.started_version)
+        verb = f"{either(count, 'is', 'are')} about to start"
+        if not asked.has_engine:
+            verb = f"{either(count, 'has', 'have')} not started"
+        yield Clause(f"{named} {verb}", run.started_version)
 
 
 def untouched(run: StepRun) -> int:
@@ -189,6 +215,16 @@ def what_it_took(asked: Asked, step: StepId) -> Iterator[Clause]:
         yield Clause(text, ignored[-1].version)
 
 
+def failed_children(asked: Asked, step: StepId) -> Iterator[Clause]:
+    """Where to look further when a flow step has failed: the children of the items that failed."""
+    flow = asked.history.flow
+    for item in asked.history.items(step):
+        child = child_of(flow, item)
+        if child is not None and item.status is WorkStatus.FAILED:
+            named = f"the child flow{asked.of(step, item.index)}"
+            yield Clause(f"{named} is `{child}`", item.ended_version)
+
+
 def _takeover(asked: Asked, step: StepId, fact: Fact) -> Clause:
     named = f"attempt {fact.attempt}{asked.of(step, fact.item)}"
     text = f"{named} was started because the engine of attempt {fact.attempt - 1} was lost"
@@ -198,10 +234,14 @@ def _takeover(asked: Asked, step: StepId, fact: Fact) -> Clause:
 def _retries(asked: Asked, step: StepId) -> Iterator[Clause]:
     """How many retries were started, and what the last of them was for."""
     items = asked.history.items(step)
-    count = sum(item.retries - item.is_waiting for item in items)
+    count = dropped = 0
+    for item in items:
+        is_unstarted = item.due_attempt > item.attempt
+        count += item.retries - is_unstarted
+        dropped += is_unstarted and not item.is_waiting
     fallen = asked.history.fallen.get(step, [])
-    if count and fallen:
+    if fallen and (count or dropped):
         last = fallen[-1]
+        made = f"{counted(count, 'retry')} {either(count, 'was', 'were')} made; " if count else ""
         named = f"attempt {last.attempt}{asked.of(step, last.item)}"
-        text = f"{counted(count, 'retry')} {either(count, 'was', 'were')} made; {named} was not completed"
-        yield Clause(f"{text}: {last.error}", last.version)
+        yield Clause(f"{made}{named} was not completed: {last.error}", last.version)

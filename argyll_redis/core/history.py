@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from argyll_redis.core import events as e
+from argyll_redis.core import events_undo as undo
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import JSON, StepId
@@ -47,6 +48,10 @@ class History:
         self.reuses: dict[StepId, list[Fact]] = {}
         """Items that took the outcome of an earlier success."""
         self.ignored: dict[StepId, list[Fact]] = {}
+        self.undone: dict[StepId, list[Fact]] = {}
+        """Items that were undone."""
+        self.not_undone: dict[StepId, list[Fact]] = {}
+        """Items that could not be."""
         for recorded in events:
             self._note(recorded.version, recorded.event)
 
@@ -69,6 +74,10 @@ class History:
                     self._add(self.reuses, version, event)
             case e.WorkIgnored():
                 self._add(self.ignored, version, event, event.reason)
+            case undo.CompSucceeded():
+                self._add(self.undone, version, event)
+            case undo.CompFailed():
+                self._add(self.not_undone, version, event, event.error)
             case _:
                 pass
 
@@ -76,7 +85,13 @@ class History:
         self,
         facts: dict[StepId, list[Fact]],
         version: int,
-        event: e.WorkStarted | e.WorkNotCompleted | e.WorkFailed | e.WorkSucceeded | e.WorkIgnored,
+        event: e.WorkStarted
+        | e.WorkNotCompleted
+        | e.WorkFailed
+        | e.WorkSucceeded
+        | e.WorkIgnored
+        | undo.CompSucceeded
+        | undo.CompFailed,
         error: str = "",
     ) -> None:
         _, index = self.flow.tokens[event.token]

@@ -1,4 +1,4 @@
-"""When an input is fulfilled, what a step then gets, and who is still wanted for it.
+"""When an input is fulfilled or decided, what a step then gets, and who is still wanted for it.
 
 One function a collect policy, in a table. `T` in the sentences is "all planned providers of the
 attribute are terminal", `V` the values so far that the input's match gate lets through.
@@ -7,13 +7,15 @@ attribute are terminal", `V` the values so far that the input's match gate lets 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, IntEnum
 from functools import lru_cache
 from typing import Protocol
 
 from argyll_redis.core.model import JSON, Attribute, Collect, Role, Script, Step, StepId
 from argyll_redis.core.state import STEP_OVER, StepStatus, View
+from argyll_redis.core.values import Missing
+from argyll_redis.errors import ScriptError
 
 LITERALS = 4_096
 """Parsed defaults and consts kept at a time."""
@@ -25,6 +27,10 @@ class Evaluate(Protocol):
     def predicate(self, script: Script, inputs: Mapping[str, JSON]) -> bool: ...
 
     def match(self, script: Script, value: JSON) -> bool: ...
+
+    def mapping(
+        self, script: Script, value: JSON, *, inner: str, is_list: bool = False
+    ) -> JSON | Missing: ...
 
 
 class InputState(Enum):
@@ -134,8 +140,7 @@ def waits_for(view: View, step: Step, evaluate: Evaluate, *, start: int = 0) -> 
     """The place among a step's inputs of a required one that is not fulfilled; None when it may start.
 
     `start` is where to look first, such as what the last look found: a step with a thousand inputs
-    is looked at a thousand times. Optional inputs never hold a step up: without a deadline their
-    time ends when the last required input is fulfilled.
+    is looked at a thousand times. What optional inputs there are to wait for: `undecided`.
     """
     count = len(step.inputs)
     for place in (*range(start, count), *range(start)):
@@ -144,6 +149,36 @@ def waits_for(view: View, step: Step, evaluate: Evaluate, *, start: int = 0) -> 
         if is_needed and state_of(view, attribute, evaluate) is not InputState.FULFILLED:
             return place
     return None
+
+
+# ------------------------------------------------------------------- deadlines
+
+
+def passed_version(view: View, step: StepId, attribute: Attribute) -> int:
+    """The version of the event that ended the wait for an optional input; 0 when none has."""
+    deadline = view.step(step).deadlines.get(attribute.name)
+    return deadline.passed_version if deadline else 0
+
+
+def is_awaited(view: View, step: StepId, attribute: Attribute, evaluate: Evaluate) -> bool:
+    """Whether an input of a pending step may still get something, by its policy and its deadline."""
+    if passed_version(view, step, attribute):
+        return False
+    return state_of(view, attribute, evaluate) is InputState.WAITING
+
+
+def is_undecided(view: View, step: StepId, attribute: Attribute) -> bool:
+    """Whether an optional input has to be waited for: it has a deadline that has not passed, and its
+    policy still waits. Without a deadline it never has; it has no gate, so no script is asked."""
+    if not attribute.deadline_ms or passed_version(view, step, attribute):
+        return False
+    places = list(range(len(view.values(attribute.name))))
+    return POLICIES[attribute.collect](view, attribute.name, places) is InputState.WAITING
+
+
+def undecided(view: View, step: Step) -> list[Attribute]:
+    """The optional inputs that hold up a pending step which has all that it needs."""
+    return [attribute for attribute in step.inputs if is_undecided(view, step.id, attribute)]
 
 
 # ------------------------------------------------------------------ collecting
@@ -156,7 +191,7 @@ def collect_inputs(view: View, step: Step, evaluate: Evaluate) -> dict[str, JSON
         attribute.inner: {"value": literal(attribute.value or "null")} for attribute in step.constants
     }
     for attribute in step.inputs:
-        source = _source(view, attribute, evaluate)
+        source = _source(view, step.id, attribute, evaluate)
         if source is not None:
             recorded[attribute.inner] = source
         elif attribute.default is not None:
@@ -164,14 +199,20 @@ def collect_inputs(view: View, step: Step, evaluate: Evaluate) -> dict[str, JSON
     return recorded
 
 
-def _source(view: View, attribute: Attribute, evaluate: Evaluate) -> dict[str, JSON] | None:
+def _source(view: View, step: StepId, attribute: Attribute, evaluate: Evaluate) -> dict[str, JSON] | None:
     """Which values an input takes; None when it takes none. An optional one takes what its policy
-    can use so far; with `all` that is all or nothing."""
+    can use so far, or could when its deadline passed; with `all` that is all or nothing."""
     if attribute.collect is Collect.NONE:
         return None
-    if attribute.collect is Collect.ALL and state_of(view, attribute, evaluate) is not InputState.FULFILLED:
+    passed = passed_version(view, step, attribute)
+    if attribute.collect is Collect.ALL and (
+        passed or state_of(view, attribute, evaluate) is not InputState.FULFILLED
+    ):
         return None
     places = passing_values(view, attribute, evaluate)
+    if passed:
+        values = view.values(attribute.name)
+        places = [place for place in places if values[place].version < passed]
     if not places:
         return None
     if attribute.collect is Collect.FIRST:
@@ -221,7 +262,7 @@ def _users(view: View, step: StepId, evaluate: Evaluate) -> Iterator[tuple[StepI
                 continue
             definition = view.plan.steps[user]
             wanted = definition.attributes[output.name]
-            if state_of(view, wanted, evaluate) is InputState.WAITING:
+            if is_awaited(view, user, wanted, evaluate):
                 gated = wanted.match is None and _has_undecided_gate(view, definition, evaluate)
                 yield user, Want.PERHAPS if gated else Want.SURELY
 
@@ -231,3 +272,22 @@ def _has_undecided_gate(view: View, step: Step, evaluate: Evaluate) -> bool:
         attribute.match is not None and state_of(view, attribute, evaluate) is InputState.WAITING
         for attribute in step.inputs
     )
+
+
+def initial_gates(evaluate: Evaluate) -> Callable[[Step, Attribute, Sequence[JSON]], bool]:
+    """What a planner asks: whether the match gate of an input is open for initial values alone. A gate
+    whose script raises counts as open: it is for the flow to fail its step."""
+
+    def is_open(step: Step, attribute: Attribute, values: Sequence[JSON]) -> bool:
+        del step
+        if attribute.match is None:
+            return True
+        try:
+            passed = [evaluate.match(attribute.match, value) for value in values]
+        except ScriptError:
+            return True
+        if attribute.collect is Collect.NONE:
+            return not any(passed)
+        return all(passed) if attribute.collect is Collect.ALL else any(passed)
+
+    return is_open

@@ -68,7 +68,7 @@ MAX_LABEL_CHARS = 256
 MAX_METADATA = 64
 """names in the metadata of one flow."""
 MAX_PLAN_STEPS = 5_000
-"""steps of one plan: the most that one transaction may have to fail or skip."""
+"""steps of one plan, those of its sub-flows included: the most that a transaction may fail or skip."""
 MAX_CHILD_DEPTH = 8
 """flows within flows."""
 MAX_ITEMS = 10_000
@@ -94,6 +94,13 @@ MAX_SCRIPT_MEMORY_BYTES = 20 * 1024 * 1024
 """bytes that one Lua evaluation may hold."""
 MAX_SCRIPT_RESULT_BYTES = 1024 * 1024
 """bytes of a script's result as JSON."""
+
+# -------------------------------------------------------------------- step calls
+
+MAX_FILLED_URL_CHARS = 16_384
+"""characters of a URL once its parameters are filled in: services accept no longer ones."""
+MAX_REDIRECTS = 5
+"""redirects followed for one call: what is still going around then does not end."""
 
 # ------------------------------------------------------------------------ retries
 

@@ -28,6 +28,11 @@ class StepType(StrEnum):
     PYTHON = "python"
 
 
+def handler_of(type: StepType) -> str:
+    """The name under which engines say that they can run steps of a type; no function has it."""
+    return f"type:{type}"
+
+
 class Role(StrEnum):
     """What a step has to do with an attribute."""
 
@@ -199,6 +204,19 @@ class Step:
     def queue(self) -> str:
         """The queue its work waits in: a python step's own, `builtin` for all other types."""
         return self.python.queue if self.python else "builtin"
+
+    @property
+    def handler(self) -> str:
+        """What an engine must say it has to run it: the function of a python step, `type:sync` and
+        `type:async` for calls over HTTP; empty where every engine can."""
+        if self.python:
+            return self.python.handler
+        return handler_of(self.type) if self.http else ""
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether it says how what its work has done is undone."""
+        return bool((self.python and self.python.undo) or (self.http and self.http.compensate))
 
 
 @dataclass(frozen=True, slots=True)

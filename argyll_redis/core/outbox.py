@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from argyll_redis.core import events as e
+from argyll_redis.core import events_undo as undo
 from argyll_redis.core.model import StepId
 from argyll_redis.core.state import THE_FLOW, Draft, Flow, FlowStatus, View, WorkItem, WorkStatus
+from argyll_redis.core.sub_flows import is_child, parent_of, word_payload
 from argyll_redis.core.turn import Decided
 
 CONTROL = "control"
+UNDO = ":undo"
+"""Behind a token in an entry of work: its compensation, and not its work."""
 
 
 class Release(NamedTuple):
@@ -57,6 +61,8 @@ class Status(NamedTuple):
     """At the start."""
     error: str | None = None
     """Of a flow that has failed."""
+    is_child: bool = False
+    """Whether it is a child flow, which no list shows."""
 
 
 class PlanUse(NamedTuple):
@@ -67,6 +73,8 @@ class PlanUse(NamedTuple):
 
 class Closed(NamedTuple):
     """Closes the log: the flow is deactivated."""
+
+    is_child: bool = False
 
 
 Effect = Release | Control | Timer | Settled | Status | PlanUse | Closed
@@ -94,6 +102,11 @@ def linger_member(flow: str, scope: str) -> str:
     return f"{CONTROL} {flow} linger {scope}"
 
 
+def deadline_member(flow: str, step: StepId, name: str) -> str:
+    """The name comes last: it may hold blanks."""
+    return f"{CONTROL} {flow} deadline {step} {name}"
+
+
 def time_out_member(flow: str) -> str:
     return f"{CONTROL} {flow} time_out"
 
@@ -107,7 +120,19 @@ def work_payload(flow: str, item: WorkItem) -> str:
     return f"{flow} {item.token} {item.attempt} {item.started_version}"
 
 
-def outbox(draft: Draft, events: Iterable[Decided], *, left: bool = False) -> list[Effect]:
+def undo_payload(flow: str, item: WorkItem) -> str:
+    """Names the current attempt to undo an item, and the version of its `comp_started`."""
+    attempt, version = (item.undo.attempt, item.undo.version) if item.undo else (0, 0)
+    return f"{flow} {item.token}{UNDO} {attempt} {version}"
+
+
+def undo_retry_member(flow: str, token: str, attempt: int) -> str:
+    return f"{CONTROL} {flow} undo {token} {attempt}"
+
+
+def outbox(
+    draft: Draft, events: Iterable[Decided], *, left: bool = False, controls: Iterable[str] = ()
+) -> list[Effect]:
     """Gives the effects of a turn's events: what each of them asks for, and the due entries by which
     the state that they left differs from the one before."""
     effects: list[Effect] = []
@@ -116,6 +141,7 @@ def outbox(draft: Draft, events: Iterable[Decided], *, left: bool = False) -> li
         version += 1
         _effects_of(draft, decided.event, version, effects)
     _set_timers(draft, effects)
+    effects.extend(map(Control, controls))
     if left:
         effects.append(Control(look_payload(draft.id)))
     return effects
@@ -125,13 +151,17 @@ def _effects_of(draft: Draft, event: e.Event, version: int, effects: list[Effect
     match event:
         case e.WorkStarted():
             _release(draft, event, version, effects)
+        case undo.CompStarted():
+            _release_undo(draft, event, version, effects)
         case e.FlowStarted():
             effects.append(PlanUse(event.plan))
-            effects.append(Status(FlowStatus.ACTIVE, labels=event.labels))
+            effects.append(Status(FlowStatus.ACTIVE, labels=event.labels, is_child=is_child(draft.id)))
         case e.FlowCompleted() | e.FlowFailed():
-            effects.append(Status(draft.status, error=draft.error))
+            effects.append(Status(draft.status, error=draft.error, is_child=is_child(draft.id)))
+            if parent := parent_of(draft.id):
+                effects.append(Control(word_payload(parent, version)))
         case e.FlowDeactivated():
-            effects.append(Closed())
+            effects.append(Closed(is_child=is_child(draft.id)))
         case _:
             pass
 
@@ -142,6 +172,20 @@ def _release(draft: Draft, event: e.WorkStarted, version: int, effects: list[Eff
     item = draft.item(*found) if found else None
     if item is not None and item.started_version == version and _is_released(item):
         effects.append(Release(draft.plan.steps[event.step].queue, work_payload(draft.id, item)))
+
+
+def _release_undo(draft: Draft, event: undo.CompStarted, version: int, effects: list[Effect]) -> None:
+    """Releases an attempt to undo, unless the same turn has gone on without it."""
+    found = draft.find(event.token)
+    item = draft.item(*found) if found else None
+    is_current = item is not None and item.undo is not None and item.undo.version == version
+    if item is not None and is_current and _is_undo_released(item):
+        effects.append(Release(draft.plan.steps[event.step].queue, undo_payload(draft.id, item)))
+
+
+def _is_undo_released(item: WorkItem) -> bool:
+    """Whether an attempt to undo waits for an engine, or for what an engine will say of it."""
+    return item.status is WorkStatus.COMPENSATING and item.undo is not None and not item.undo.is_waiting
 
 
 def _set_timers(draft: Draft, effects: list[Effect]) -> None:
@@ -155,6 +199,9 @@ def _set_timers(draft: Draft, effects: list[Effect]) -> None:
         after.update(_item_timer(draft.id, item))
     before.update(_flow_timers(draft.base))
     after.update(_flow_timers(draft))
+    if draft.deadlines is not draft.base.deadlines:
+        before.update(_deadline_timers(draft.base))
+        after.update(_deadline_timers(draft))
     effects.extend(Timer(member, after[member]) for member in after if member not in before)
     effects.extend(Settled(member) for member in before if member not in after)
 
@@ -170,6 +217,8 @@ def _item_timer(flow: str, item: WorkItem) -> dict[str, int]:
         return {retry_member(flow, item.token, item.due_attempt): item.due_delay_ms}
     if item.is_accepted and item.timeout_ms:
         return {expire_member(flow, item.token, item.attempt): item.timeout_ms}
+    if item.undo is not None and item.undo.is_waiting:
+        return {undo_retry_member(flow, item.token, item.undo.due_attempt): item.undo.due_delay_ms}
     return {}
 
 
@@ -179,6 +228,14 @@ def _flow_timers(view: View) -> dict[str, int]:
     if view.version and view.timeout_ms and not view.is_over:
         timers[time_out_member(view.id)] = view.timeout_ms
     return timers
+
+
+def _deadline_timers(view: View) -> dict[str, int]:
+    """The due entries of the deadlines that run, and their delays."""
+    return {
+        deadline_member(view.id, step, name): view.step(step).deadlines[name].delay_ms
+        for step, name in view.deadlines
+    }
 
 
 def outstanding(flow: Flow, now_ms: int) -> References:
@@ -198,9 +255,17 @@ def outstanding(flow: Flow, now_ms: int) -> References:
             due[member] = flow.at_of(item.due_version) + item.due_delay_ms
         elif _is_released(item):
             work.add((flow.plan.steps[item.step].queue, work_payload(flow.id, item)))
+        elif _is_undo_released(item):
+            work.add((flow.plan.steps[item.step].queue, undo_payload(flow.id, item)))
+        elif item.undo is not None:
+            member = undo_retry_member(flow.id, item.token, item.undo.due_attempt)
+            due[member] = flow.at_of(item.undo.due_version) + item.undo.due_delay_ms
         elif item.timeout_ms:
             member = expire_member(flow.id, item.token, item.attempt)
             due[member] = flow.at_of(item.accepted_version) + item.timeout_ms
+    for step, name in flow.deadlines:
+        deadline = flow.steps[step].deadlines[name]
+        due[deadline_member(flow.id, step, name)] = flow.at_of(deadline.started_version) + deadline.delay_ms
     for scope in flow.lingering:
         end = flow.ended_version if scope == THE_FLOW else flow.steps[StepId(scope)].ended_version
         due[linger_member(flow.id, scope)] = flow.at_of(end) + flow.linger_ms
@@ -215,16 +280,17 @@ def has_come_due(flow: Flow, *, after_ms: int, until_ms: int) -> bool:
     A turn is decided some time before it is committed. What came due in between may have been looked
     at on the state before that turn, where it had nothing to decide, and is gone.
     """
-    if until_ms <= after_ms or not (flow.waiting or flow.lingering):
+    if until_ms <= after_ms or not (flow.waiting or flow.lingering or flow.undos):
         return False
     return any(at_ms <= until_ms for at_ms in outstanding(flow, after_ms).due.values())
 
 
 def _moving_items(flow: Flow) -> Iterator[WorkItem]:
-    """The items that can still act by themselves: active, or waiting for a retry."""
+    """The items that can still act by themselves: active, waiting for a retry, or being undone."""
+    moving = (WorkStatus.ACTIVE, WorkStatus.COMPENSATING)
     for run in flow.steps.values():
-        if run.active or run.waiting:
+        if run.active or run.waiting or run.has_undos:
             for index in sorted(run.items):
                 item = run.items[index]
-                if item.status is WorkStatus.ACTIVE or item.is_waiting:
+                if item.status in moving or item.is_waiting:
                     yield item

@@ -23,7 +23,6 @@ from argyll_redis.core.model import (
     StepId,
     StepType,
 )
-from argyll_redis.core.not_yet import not_yet
 from argyll_redis.core.parse_attribute import read_attributes, read_script
 from argyll_redis.core.parse_request import (
     parse_goals,
@@ -48,7 +47,6 @@ from argyll_redis.errors import InvalidInput, InvalidStep, Problem
 
 __all__ = [
     "CompileScript",
-    "not_yet",
     "parse_goals",
     "parse_init",
     "parse_labels",

@@ -15,11 +15,23 @@ from enum import Enum
 
 from argyll_redis.core.catalog import Catalog
 from argyll_redis.core.graph import Cycle, providers_first, rank
-from argyll_redis.core.limits import MAX_GOALS, MAX_PLAN_STEPS
-from argyll_redis.core.model import JSON, Attribute, Collect, Plan, RetryDefaults, Role, Step, StepId
+from argyll_redis.core.limits import MAX_GOALS
+from argyll_redis.core.model import (
+    JSON,
+    Attribute,
+    Collect,
+    Plan,
+    RetryDefaults,
+    Role,
+    Step,
+    StepId,
+    StepType,
+)
 from argyll_redis.core.parse import with_defaults
+from argyll_redis.core.plan_family import UNKNOWN_VALUES, Family, without_providers
 from argyll_redis.core.plan_json import attribute_uses, has_gates, plan_from_json, plan_to_json
 from argyll_redis.core.reader import did_you_mean
+from argyll_redis.core.sub_flows import guaranteed_inputs
 from argyll_redis.errors import InvalidCatalog, InvalidInput, NoGoals, Problem, UnknownGoal
 
 __all__ = ["GateOpen", "make_plan", "plan_from_json", "plan_to_json", "preview"]
@@ -41,10 +53,11 @@ def make_plan(
     """Plans what a flow will run; retry fields that steps left out are filled from `defaults`.
 
     Required inputs that nobody gives are in the plan's `required`: the caller refuses to start.
-    Raises `NoGoals`, `UnknownGoal`, and `InvalidInput` for a plan that is too large. Without
-    `gate_open`, gates let every value through.
+    Raises `NoGoals`, `UnknownGoal`, and `InvalidInput` for a plan that is too large, or with a flow
+    step that does not give its children what they need. Without `gate_open`, gates let every value
+    through.
     """
-    return _Planning(catalog, init, gate_open, preview=False).plan(goals, defaults)
+    return _Planning(catalog, init, gate_open, Family(defaults)).plan(goals)
 
 
 def preview(
@@ -60,7 +73,7 @@ def preview(
     Where no satisfiable step provides a required input, those that lack only initial values are
     taken instead, so that `required` names the leaves. `why` covers every registered step.
     """
-    return _Planning(catalog, init, gate_open, preview=True).plan(goals, defaults)
+    return _Planning(catalog, init, gate_open, Family(defaults, is_preview=True)).plan(goals)
 
 
 class _Standing(Enum):
@@ -95,11 +108,22 @@ class _Judged:
 class _Planning:
     """One run of the planner."""
 
-    def __init__(self, catalog: Catalog, init: Init, gate_open: GateOpen | None, *, preview: bool) -> None:
-        self.catalog = catalog
+    def __init__(
+        self,
+        catalog: Catalog,
+        init: Init,
+        gate_open: GateOpen | None,
+        family: Family,
+        ancestors: tuple[StepId, ...] = (),
+    ) -> None:
+        self.catalog = without_providers(catalog, ancestors)
         self.initial = {name: values for name, values in init.items() if values}
         self.gate_open = gate_open
-        self.preview = preview
+        self.family = family
+        self.ancestors = ancestors
+        """The flow steps that a child is planned within, outermost first. Its initial values are not
+        known, only their names; and none of these steps provides anything within it."""
+        self.preview = family.is_preview
         self.judged: dict[StepId, _Judged] = {}
         self.providing: dict[str, list[StepId]] = {}
         """Attribute name to its satisfiable providers."""
@@ -115,14 +139,12 @@ class _Planning:
         self.walked: set[tuple[str, str]] = set()
         """Attribute names, each with how its providers were looked at: once is enough."""
 
-    def plan(self, goals: Sequence[str], defaults: RetryDefaults) -> Plan:
+    def plan(self, goals: Sequence[str]) -> Plan:
         known = self._known(goals)
         self._judge(known)
         self._walk(known)
-        if len(self.why) > MAX_PLAN_STEPS:
-            problem = Problem("goals", f"the plan has {len(self.why):,} steps", f"at most {MAX_PLAN_STEPS:,}")
-            raise InvalidInput(problems=[problem])
-        steps = {id: with_defaults(self.catalog.step(id), defaults) for id in sorted(self.why)}
+        self.family.count(len(self.why))
+        steps = {id: with_defaults(self.catalog.step(id), self.family.defaults) for id in sorted(self.why)}
         return Plan(
             goals=known,
             required=tuple(sorted(self.required)),
@@ -130,6 +152,7 @@ class _Planning:
             attributes=attribute_uses(steps.values()),
             excluded=self._excluded(),
             why=dict(sorted({**self._why_left_out(), **self.why}.items())),
+            children={id: self._child(step) for id, step in steps.items() if step.type is StepType.FLOW},
             rank=rank(steps),
             has_gates=has_gates(steps.values()),
         )
@@ -139,13 +162,16 @@ class _Planning:
         if not goals:
             raise NoGoals
         known = tuple(StepId(goal) for goal in dict.fromkeys(goals))
+        of = f" of flow step `{self.ancestors[-1]}`" if self.ancestors else ""
         if len(known) > MAX_GOALS:
             problem = Problem("goals", f"{len(known):,} goals", f"use at most {MAX_GOALS}")
             raise InvalidInput(problems=[problem])
         for goal in known:
             if goal not in self.catalog.steps:
                 mend = did_you_mean(goal, self.catalog.steps) or "register it first"
-                raise UnknownGoal(f"the goal `{goal}` is not a registered step ({mend})")
+                raise UnknownGoal(f"the goal `{goal}`{of} is not a registered step ({mend})")
+            if goal in self.ancestors:
+                raise InvalidCatalog(f"the goal `{goal}`{of} is a flow step that it is within itself")
         return known
 
     # ------------------------------------------------------------------ rule 2
@@ -204,6 +230,10 @@ class _Planning:
             return False
         return attribute.match is None or self.gate_open is None or self.gate_open(step, attribute, values)
 
+    def _surely_accepted(self, step: Step, attribute: Attribute) -> bool:
+        """As `_accepted`, with a gate taken as undecided where the values are not known."""
+        return self._accepted(step, attribute) and (attribute.match is None or not self.ancestors)
+
     # ------------------------------------------------------------ rules 3 to 6
 
     def _walk(self, goals: Sequence[StepId]) -> None:
@@ -231,7 +261,7 @@ class _Planning:
     def _walk_input(self, step: Step, attribute: Attribute) -> None:
         """Rule 3: an initial value satisfies `first`; otherwise all satisfiable providers join."""
         name = attribute.name
-        if attribute.collect is Collect.FIRST and self._accepted(step, attribute):
+        if attribute.collect is Collect.FIRST and self._surely_accepted(step, attribute):
             if self._first_look(name, "given"):
                 self.given.update(dict.fromkeys(self.catalog.providers.get(name, ())))
             return
@@ -264,6 +294,22 @@ class _Planning:
         self.walked.add((name, how))
         return not seen
 
+    # ------------------------------------------------------------------ children
+
+    def _child(self, step: Step) -> Plan:
+        """The plan of a flow step's children: from the same catalog, and what the step surely gives."""
+        ancestors = (*self.ancestors, step.id)
+        init = dict.fromkeys(guaranteed_inputs(step), UNKNOWN_VALUES)
+        known = self.family.planned(step, init, ancestors)
+        if known is not None:
+            return known
+        plan = _Planning(self.catalog, init, None, self.family, ancestors).plan(step.goals)
+        if plan.required and not self.preview:
+            what = f"its goals need {_listed(plan.required)}, which it does not give them"
+            mend = "declare required inputs or consts of these names, or optional inputs with a default"
+            raise InvalidInput(problems=[Problem(f"flow step `{step.id}`", what, mend)])
+        return self.family.keep(step, init, ancestors, plan)
+
     # ------------------------------------------------------------------- why not
 
     def _excluded(self) -> dict[str, dict[StepId, tuple[str, ...]]]:
@@ -283,7 +329,7 @@ class _Planning:
 
     def _why_left_out(self) -> dict[StepId, str]:
         """A line for each step considered but left out; a preview considers every registered step."""
-        found = dict(self._unreached()) if self.preview else {}
+        found = dict(self._unreached()) if self.preview and not self.ancestors else {}
         found.update((id, f"left out: {self._given_reason(id)}") for id in self.given)
         found.update((id, f"left out: {self._unfit_reason(id)}") for id in self.unfit)
         return found

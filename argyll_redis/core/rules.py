@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from argyll_redis.core.events import FlowCompleted, FlowDeactivated, FlowFailed, WorkFailed
+from argyll_redis.core.rules_children import child_is_needless, end_children
+from argyll_redis.core.rules_deadlines import start_deadlines
 from argyll_redis.core.rules_over import (
     CLOSED,
     PREDICATE,
@@ -23,14 +25,28 @@ from argyll_redis.core.rules_over import (
     skip_unwanted,
 )
 from argyll_redis.core.rules_start import check_items, check_step, start_items, start_step
+from argyll_redis.core.rules_undo import undo_items
 from argyll_redis.core.state import RootCause, StepRun, StepStatus, WorkItem
 from argyll_redis.core.turn import Turn
 from argyll_redis.errors import InvariantBroken
 
-__all__ = ["ABANDONED", "CLOSED", "PREDICATE", "RULES", "UNWANTED", "fail_flow", "give_up", "settle"]
+__all__ = [
+    "ABANDONED",
+    "CLOSED",
+    "PREDICATE",
+    "RULES",
+    "UNREACHABLE",
+    "UNWANTED",
+    "fail_flow",
+    "give_up",
+    "settle",
+]
 
 ABANDONED = "abandoned"
 """The error of an item that nobody waits for any more."""
+
+UNREACHABLE = "can no longer be reached"
+"""Of a goal, in the error of its flow; the root cause follows."""
 
 Rule = Callable[[Turn], bool]
 """Goes as far as it can by itself; says True when a rule before it may have something to do again."""
@@ -53,7 +69,7 @@ def end_flow(turn: Turn) -> bool:
         fail_flow(turn, "every goal was closed off by its match gate", cause=cause)
     else:
         turn.emit(FlowCompleted(), cause=cause)
-        turn.abandoning = True
+        turn.abandoning = turn.orphaning = True
     return True
 
 
@@ -62,7 +78,7 @@ def _fail_flow_for(turn: Turn, goal: StepRun) -> None:
     if root.step == goal.id:
         error = f'goal "{goal.id}" failed: {root.error}'
     else:
-        error = f'goal "{goal.id}" can no longer be reached: step "{root.step}": {root.error}'
+        error = f'goal "{goal.id}" {UNREACHABLE}: step "{root.step}": {root.error}'
     fail_flow(turn, error, cause=goal.ended_version, root=root)
 
 
@@ -70,7 +86,7 @@ def fail_flow(turn: Turn, error: str, *, cause: int, root: RootCause | None = No
     """Ends the flow as failed."""
     root_cause = {"step": str(root.step), "error": root.error} if root else None
     turn.emit(FlowFailed(error, root_cause), cause=cause)
-    turn.abandoning = True
+    turn.abandoning = turn.orphaning = True
 
 
 # ---------------------------------------------------------------- what is left over
@@ -114,14 +130,15 @@ def _abandon_items(turn: Turn, run: StepRun, end: int) -> bool:
 
 def give_up(turn: Turn, item: WorkItem, *, cause: int) -> None:
     """Fails an item that nobody waits for any more."""
+    child_is_needless(turn, item)
     version = turn.emit(WorkFailed(item.step, item.token, item.attempt, ABANDONED), cause=cause)
     turn.changed.add(item.step, version)
 
 
 def deactivate(turn: Turn) -> bool:
-    """A flow that is over is deactivated when none of its work items can still act."""
+    """A flow that is over is deactivated when none of its work items can still act or is to be undone."""
     draft = turn.draft
-    if not draft.is_over or draft.is_deactivated or draft.active or draft.waiting:
+    if not draft.is_over or draft.is_deactivated or draft.active or draft.waiting or draft.undos:
         return False
     turn.emit(FlowDeactivated(draft.status), cause=draft.version)
     return False
@@ -137,7 +154,10 @@ RULES: tuple[Rule, ...] = (
     check_items,
     start_step,
     start_items,
+    start_deadlines,
     abandon,
+    end_children,
+    undo_items,
     deactivate,
 )
 

@@ -50,8 +50,16 @@ def _look_at_input(turn: Turn, attribute: Attribute, step: StepId, cause: int) -
             _look_upstream(turn, step, cause)
     elif is_closed(draft, attribute, turn.evaluate):
         turn.closed.add(step, cause)
-    else:
+    elif not _is_left_to_a_gate(turn, attribute):
         _fail_for_input(turn, step, attribute, cause)
+
+
+def _is_left_to_a_gate(turn: Turn, attribute: Attribute) -> bool:
+    """Whether a required input has neither a value nor a planned provider. A start without it would have
+    been refused, but that the initial values close a match gate of the step: so it is skipped for that."""
+    draft, name = turn.draft, attribute.name
+    is_bare = not draft.values(name) and not draft.plan.attributes[name].providers
+    return is_bare and name not in draft.plan.required
 
 
 def _look_upstream(turn: Turn, step: StepId, cause: int) -> None:
@@ -150,7 +158,7 @@ def fail_step(
     root = root or RootCause(step, error)
     event = StepFailed(step, error, {"step": root.step, "error": root.error}, inputs, unsatisfied)
     version = turn.emit(event, cause=cause)
-    turn.abandoning = True
+    turn.abandoning = turn.orphaning = True
     step_is_over(turn, step, version)
 
 

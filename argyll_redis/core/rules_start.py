@@ -16,8 +16,9 @@ from argyll_redis.core.events import (
     WorkStarted,
     resolve,
 )
-from argyll_redis.core.inputs import Want, collect_inputs, waits_for, want_of
+from argyll_redis.core.inputs import Want, collect_inputs, undecided, waits_for, want_of
 from argyll_redis.core.limits import MAX_ITEMS
+from argyll_redis.core.mapping import map_inputs
 from argyll_redis.core.model import JSON, Step, StepId
 from argyll_redis.core.rules_over import PREDICATE, asks_items, fail_step, inputs_are_settled, step_is_over
 from argyll_redis.core.state import StepRun, StepStatus, WorkItem, token_of
@@ -27,8 +28,8 @@ from argyll_redis.errors import ScriptError
 
 def check_step(turn: Turn) -> bool:
     """A pending step whose outputs are wanted, whose required inputs are fulfilled, whose gates are
-    open and whose optional inputs are decided fails when it can't use an input or its predicate
-    raises, is skipped when its predicate is false, and else is fit to start."""
+    open and whose optional inputs are decided fails when it can't use an input or when a mapping or
+    its predicate raises, is skipped when its predicate is false, and else is fit to start."""
     while turn.ready and not turn.draft.is_over:
         if len(turn.fit) >= turn.room:
             turn.left = True
@@ -36,18 +37,21 @@ def check_step(turn: Turn) -> bool:
             return False
         name, cause = turn.ready.take()
         step = turn.draft.plan.steps[StepId(name)]
-        if _may_start(turn, step) and _check(turn, step, cause):
+        if _may_start(turn, step, cause) and _check(turn, step, cause):
             return True
     return False
 
 
-def _may_start(turn: Turn, step: Step) -> bool:
+def _may_start(turn: Turn, step: Step, cause: int) -> bool:
     draft = turn.draft
     if draft.step(step.id).status is not StepStatus.PENDING:
         return False
     place = waits_for(draft, step, turn.evaluate, start=draft.base.waits.get(step.id, 0))
     if place is not None:
         draft.base.waits[step.id] = place
+        return False
+    if undecided(draft, step):
+        turn.timing.add(step.id, cause)
         return False
     return want_of(draft, step.id, turn.evaluate) is Want.SURELY
 
@@ -56,6 +60,13 @@ def _check(turn: Turn, step: Step, cause: int) -> bool:
     """Whether anything had to be said of a step that may start."""
     recorded = collect_inputs(turn.draft, step, turn.evaluate)
     inputs = resolve(turn.draft, recorded)
+    try:
+        mapped = map_inputs(step, inputs, turn.evaluate)
+    except ScriptError as error:
+        fail_step(turn, step.id, str(error), cause=cause, inputs=recorded)
+        return True
+    inputs.update(mapped)
+    recorded.update((inner, {"value": value}) for inner, value in mapped.items())
     wrong, holds = _unusable_input(step, inputs), True
     if wrong is None:
         try:

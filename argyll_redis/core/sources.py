@@ -22,7 +22,12 @@ def sources_of(
     if view.seed:
         return inputs
     declared = {attribute.inner: attribute for attribute in step.inputs}
-    return {inner: _source(view, declared.get(inner), value, before) for inner, value in inputs.items()}
+    passed = {name: each.passed_version for name, each in view.step(step.id).deadlines.items()}
+    return {
+        inner: _source(view, attribute, value, (attribute and passed.get(attribute.name)) or before)
+        for inner, value in inputs.items()
+        for attribute in [declared.get(inner)]
+    }
 
 
 def _source(view: View, attribute: Attribute | None, value: JSON, before: int) -> Mapping[str, JSON]:

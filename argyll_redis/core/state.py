@@ -90,7 +90,8 @@ WORK_MOVES: Mapping[WorkStatus, frozenset[WorkStatus]] = {
 THE_FLOW = "*"
 """The scope of a flow in `lingering`; a step's is its id."""
 
-WORK_OVER = frozenset({WorkStatus.SUCCEEDED, WorkStatus.FAILED, WorkStatus.SKIPPED})
+WORK_OVER = frozenset(WorkStatus) - {WorkStatus.PENDING, WorkStatus.ACTIVE, WorkStatus.NOT_COMPLETED}
+"""What a work item has come to stays, also while it is undone and after."""
 STEP_OVER = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED})
 
 
@@ -111,6 +112,49 @@ class RootCause(NamedTuple):
     error: str
 
 
+class Deadline(NamedTuple):
+    """Until when an optional input of a pending step is waited for."""
+
+    started_version: int
+    """Of its `deadline_started`: it passes `delay_ms` after that."""
+    delay_ms: int
+    passed_version: int = 0
+    """Of its `deadline_passed`; what comes later is ignored by the step. 0 while it has not passed."""
+
+
+class Late(NamedTuple):
+    """A success that came after its work item had failed, of a step that knows how to undo it."""
+
+    version: int
+    """Of the `work_ignored` that has it on record."""
+    outputs: Mapping[str, JSON]
+
+
+class Undo(NamedTuple):
+    """The compensation of a work item, over all its attempts."""
+
+    attempt: int = 0
+    """The current or last one."""
+    version: int = 0
+    """Of the `comp_started` of the current attempt."""
+    retries: int = 0
+    """Reported "not completed" so far."""
+    losses: int = 0
+    """Engines lost in a row."""
+    due_attempt: int = 0
+    """The attempt that the retry last scheduled will start."""
+    due_version: int = 0
+    due_delay_ms: int = 0
+    ended_version: int = 0
+    error: str | None = None
+    """Of the last attempt that did not succeed."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a retry is scheduled."""
+        return self.due_attempt > self.attempt and not self.ended_version
+
+
 class WorkItem:
     """One call of a step, over all its attempts. Exists from its first event on."""
 
@@ -125,6 +169,7 @@ class WorkItem:
         "first_version",
         "ignored",
         "index",
+        "late",
         "losses",
         "outputs",
         "retries",
@@ -133,6 +178,7 @@ class WorkItem:
         "step",
         "timeout_ms",
         "token",
+        "undo",
     )
 
     def __init__(self, step: StepId, index: int, token: Token) -> None:
@@ -164,6 +210,9 @@ class WorkItem:
         self.error: str | None = None
         self.ignored: frozenset[int] = frozenset()
         """Attempts of which something was ignored on record; -1 stands for a late success."""
+        self.late: Late | None = None
+        self.undo: Undo | None = None
+        """Once its compensation has started."""
 
     def clone(self) -> Self:
         new = self.__class__.__new__(self.__class__)
@@ -185,6 +234,8 @@ class WorkItem:
         new.outputs = self.outputs
         new.error = self.error
         new.ignored = self.ignored
+        new.late = self.late
+        new.undo = self.undo
         return new
 
     @property
@@ -202,6 +253,11 @@ class WorkItem:
         """Whether the current attempt's outcome comes from elsewhere."""
         return self.status is WorkStatus.ACTIVE and self.accepted_version > 0
 
+    @property
+    def undone_outputs(self) -> Mapping[str, JSON]:
+        """What its compensation undoes, by attribute name: what it gave in time, or too late."""
+        return (self.late.outputs if self.late else self.outputs) or {}
+
     def move(self, status: WorkStatus) -> None:
         if status not in WORK_MOVES[self.status]:
             raise InvariantBroken(f"work item {self.token} cannot go from {self.status} to {status}")
@@ -218,6 +274,7 @@ class StepRun:
     __slots__ = (
         "accepted",
         "active",
+        "deadlines",
         "ended_version",
         "error",
         "failed",
@@ -226,6 +283,7 @@ class StepRun:
         "inputs",
         "items",
         "next_index",
+        "owed",
         "reason",
         "retrying",
         "root_cause",
@@ -235,6 +293,10 @@ class StepRun:
         "status",
         "succeeded",
         "tokens",
+        "undo_failed",
+        "undo_retrying",
+        "undoing",
+        "undone",
         "unsatisfied",
     )
 
@@ -268,6 +330,16 @@ class StepRun:
         self.reason: str | None = None
         """Why it was skipped."""
         self.unsatisfied: tuple[str, ...] = ()
+        self.deadlines: Mapping[str, Deadline] = {}
+        """Those that have started, by attribute name. Never changed in place."""
+        self.owed: tuple[int, ...] = ()
+        """Indexes of the items that are to be undone and are not begun with, in item order."""
+        self.undoing = 0
+        """How many items have a compensation released to an engine."""
+        self.undo_retrying: tuple[int, ...] = ()
+        """Indexes of the items whose compensation waits for its retry, in item order."""
+        self.undone = 0
+        self.undo_failed = 0
 
     def clone(self) -> Self:
         new = self.__class__.__new__(self.__class__)
@@ -291,7 +363,18 @@ class StepRun:
         new.root_cause = self.root_cause
         new.reason = self.reason
         new.unsatisfied = self.unsatisfied
+        new.deadlines = self.deadlines
+        new.owed = self.owed
+        new.undoing = self.undoing
+        new.undo_retrying = self.undo_retrying
+        new.undone = self.undone
+        new.undo_failed = self.undo_failed
         return new
+
+    @property
+    def has_undos(self) -> bool:
+        """Whether an item is to be undone, or is being undone."""
+        return bool(self.owed or self.undoing or self.undo_retrying)
 
     @property
     def waiting(self) -> int:
@@ -330,6 +413,7 @@ class Flow:
         "catalog_version",
         "compensate",
         "deactivated_version",
+        "deadlines",
         "ended_version",
         "error",
         "id",
@@ -349,6 +433,7 @@ class Flow:
         "tokens",
         "turn_ats",
         "turn_firsts",
+        "undos",
         "version",
         "waiting",
         "waits",
@@ -383,6 +468,11 @@ class Flow:
         self.lingering: tuple[str, ...] = ()
         """What is over while items of it are active: `*` (the flow) or ids of failed steps. Each has a
         due entry that gives up those whose outcome comes from elsewhere."""
+        self.deadlines: tuple[tuple[StepId, str], ...] = ()
+        """The inputs of pending steps whose deadline runs, as (step, attribute name), in the order of
+        their starts. Each has a due entry."""
+        self.undos: tuple[StepId, ...] = ()
+        """Steps with items that are to be undone, or are being undone."""
         self.error: str | None = None
         self.root_cause: RootCause | None = None
         self.ended_version = 0
@@ -451,6 +541,8 @@ _SCALARS = (
     "accepted",
     "waiting",
     "lingering",
+    "deadlines",
+    "undos",
     "error",
     "root_cause",
     "ended_version",
@@ -470,7 +562,9 @@ class Draft:
         "accepted",
         "active",
         "base",
+        "compensate",
         "deactivated_version",
+        "deadlines",
         "ended_version",
         "error",
         "linger_ms",
@@ -480,6 +574,7 @@ class Draft:
         "seed",
         "status",
         "timeout_ms",
+        "undos",
         "version",
         "waiting",
     )
@@ -494,6 +589,8 @@ class Draft:
         self.accepted = base.accepted
         self.waiting = base.waiting
         self.lingering = base.lingering
+        self.deadlines = base.deadlines
+        self.undos = base.undos
         self.error = base.error
         self.root_cause = base.root_cause
         self.ended_version = base.ended_version
@@ -501,6 +598,7 @@ class Draft:
         self.seed = base.seed
         self.linger_ms = base.linger_ms
         self.timeout_ms = base.timeout_ms
+        self.compensate = base.compensate
         if base.version:
             self.plan = base.plan
         self._terms: Mapping[str, Any] = {}
@@ -565,6 +663,7 @@ class Draft:
         self._terms = terms
         self.plan, self.seed = terms["plan"], terms["seed"]
         self.linger_ms, self.timeout_ms = terms["linger_ms"], terms["timeout_ms"]
+        self.compensate = terms["compensate"]
 
     def linger(self, scope: str) -> None:
         """Notes that something is over while items of it are still active."""
@@ -574,6 +673,27 @@ class Draft:
         """Notes that no item of it is active any more."""
         if scope in self.lingering:
             self.lingering = tuple(each for each in self.lingering if each != scope)
+
+    def start_deadline(self, step: StepId, name: str, deadline: Deadline) -> None:
+        """Notes that the deadline of an optional input of a step runs."""
+        run = self.edit_step(step)
+        if run.status is not StepStatus.PENDING or name in run.deadlines:
+            raise InvariantBroken(f'no deadline of input "{name}" of step {step} can start')
+        run.deadlines = {**run.deadlines, name: deadline}
+        self.deadlines = (*self.deadlines, (step, name))
+
+    def pass_deadline(self, step: StepId, name: str, version: int) -> None:
+        """Notes that a deadline that runs is over, by the event of a version."""
+        if (step, name) not in self.deadlines:
+            raise InvariantBroken(f'no deadline of input "{name}" of step {step} runs')
+        run = self.edit_step(step)
+        run.deadlines = {**run.deadlines, name: run.deadlines[name]._replace(passed_version=version)}
+        self.deadlines = tuple(each for each in self.deadlines if each != (step, name))
+
+    def drop_deadlines(self, step: StepId | None = None) -> None:
+        """Notes that a step is no longer pending, or that the flow is over: no deadline of it runs."""
+        if self.deadlines:
+            self.deadlines = tuple(each for each in self.deadlines if step is not None and each[0] != step)
 
     def edit_step(self, id: StepId) -> StepRun:
         run = self._runs.get(id)

@@ -15,7 +15,8 @@ from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.state import Draft, Flow, WorkItem
 
 MAX_ITEMS_A_TURN = 100
-"""Items that one transaction starts, skips or abandons; a step started counts its items, at least one."""
+"""Items that one transaction starts, skips or abandons; a step started counts its items, at least one, and
+a deadline started counts as one."""
 MAX_COMMANDS_A_TURN = 100
 """Commands of one flow that are decided together."""
 
@@ -81,6 +82,7 @@ class Turn:
         "changed",
         "closed",
         "collected",
+        "controls",
         "draft",
         "ending",
         "evaluate",
@@ -91,9 +93,11 @@ class Turn:
         "hungry",
         "left",
         "now_ms",
+        "orphaning",
         "paid",
         "ready",
         "room",
+        "timing",
         "touched",
         "unchecked",
         "unwanted",
@@ -117,6 +121,8 @@ class Turn:
         """Pending steps that may not be wanted any more."""
         self.ready = StepList(self.draft)
         """Pending steps that may start."""
+        self.timing = StepList(self.draft)
+        """Pending steps that have all they need, and optional inputs to wait for."""
         self.fit = StepList(self.draft)
         """Pending steps that start as soon as no other step has to be looked at before."""
         self.collected: dict[StepId, dict[str, JSON]] = {}
@@ -137,6 +143,10 @@ class Turn:
         """The cause for looking whether the flow is over; 0 for no cause."""
         self.abandoning = False
         """Whether to look for items that nobody waits for any more."""
+        self.orphaning = False
+        """Whether to look for children that nobody waits for any more."""
+        self.controls: list[str] = []
+        """Control entries that the turn adds for children."""
 
     def emit(self, event: Event, *, cause: int) -> int:
         """Appends an event and applies it; gives its version."""

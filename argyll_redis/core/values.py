@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from typing import NoReturn
+from enum import Enum
+from typing import Final, NoReturn
 
 from argyll_redis.core.limits import MAX_ARRAY_ELEMENTS, MAX_INTEGER, MAX_NESTING, MIN_INTEGER
 from argyll_redis.core.model import JSON, AttributeType
@@ -21,6 +22,21 @@ _MAX_INTEGER_CHARS = len(str(MIN_INTEGER))
 """Longer ones are beyond 64 bit, whatever their digits (`int` itself gives up at 4,300)."""
 _MAX_SHOWN_CHARS = 80
 """Of a key within a message."""
+_BYTE_ORDER_MARK = "\ufeff"
+"""What some editors and shells put before UTF-8; it is no part of JSON."""
+
+
+class Missing(Enum):
+    """The type of `MISSING`."""
+
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing.MISSING
+"""What a mapping gives when it found nothing; not null, which is a value."""
 
 
 class _Unfit(Exception):
@@ -66,10 +82,16 @@ def parse(data: bytes | str, *, spare: int = 0) -> JSON:
     Raises `InvalidInput` that names the place and the mend.
     """
     text = data if isinstance(data, str) else _decoded(data)
+    if text.startswith(_BYTE_ORDER_MARK):
+        _refuse("", "begins with a byte order mark", "save it as UTF-8 without one")
+    if not text or text.isspace():
+        _refuse("", "is empty", "send one JSON document")
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        what = f"not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+        # Some messages of the decoder end as if the place came next.
+        what = error.msg.removesuffix(" at").removesuffix(" starting")
+        what = f"not JSON: {what[:1].lower()}{what[1:]}"
         _refuse(f"line {error.lineno}, column {error.colno}", what, "send one JSON document")
     except RecursionError:
         _refuse("", _TOO_DEEP, "make it flatter")

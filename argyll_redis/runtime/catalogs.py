@@ -15,6 +15,8 @@ from argyll_redis.runtime.clock import spread_ms
 from argyll_redis.store.codec import decode, encode
 from argyll_redis.store.protocol import Committed, NewEvent, Store, StoredEvent
 
+LOOK_MS = 1_000
+"""How often the catalog is looked at while somebody follows it; one look serves all of them."""
 CONFLICT_DELAY_MS = 50
 """Longest delay before a registration that met another one is decided again."""
 
@@ -31,6 +33,7 @@ class CatalogBook:
         self._transactions = 0
         self._reading = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
+        self._look: asyncio.Task[None] | None = None
 
     async def refresh(self) -> Catalog:
         """The catalog with everything that was answered before this call."""
@@ -43,6 +46,23 @@ class CatalogBook:
         async with self._reading:
             self._next = None  # whoever comes now waits for another read
             self._fold(await self._store.catalog(self.catalog.version))
+
+    async def wait(self, version: int) -> None:
+        """Waits until the catalog is beyond a version. Raises `StoreUnavailable`."""
+        while self.catalog.version <= version:
+            if self._look is None or self._look.done():
+                self._look = asyncio.get_running_loop().create_task(self._look_later())
+            await asyncio.shield(self._look)
+
+    async def _look_later(self) -> None:
+        await asyncio.sleep(LOOK_MS / 1000)
+        await self.refresh()
+
+    async def close(self) -> None:
+        """Looks no more."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.gather(self._look, return_exceptions=True)
 
     def _fold(self, stored: Sequence[StoredEvent]) -> None:
         if not stored:

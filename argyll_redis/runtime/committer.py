@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from argyll_redis.core.commands import Answer, Command, Look, Start
+from argyll_redis.core.commands import Answer, Command, Look, Report, Start
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.inputs import Evaluate
+from argyll_redis.core.model import Plan
 from argyll_redis.core.outbox import has_come_due
 from argyll_redis.core.state import Flow
 from argyll_redis.core.turn import MAX_COMMANDS_A_TURN
@@ -34,6 +35,7 @@ from argyll_redis.errors import (
 )
 from argyll_redis.runtime.cache import FlowCache
 from argyll_redis.runtime.clock import ServerClock, spread_ms
+from argyll_redis.runtime.expiry import Expiry
 from argyll_redis.runtime.logs import Logs
 from argyll_redis.runtime.mailbox import Asked, Mailbox, Posted
 from argyll_redis.runtime.turns import InFlight, TurnMaker, answer_starts
@@ -82,6 +84,8 @@ class Fetcher(Protocol):
         ...
 
 
+OnReport = Callable[[Flow, Report], None]
+"""Told of an outcome that this process has committed and that counted."""
 Listener = Callable[[Flow, int], None]
 """Told of a flow and the version it had before, after each commit of this process."""
 
@@ -114,11 +118,13 @@ class Committer:
         clock: ServerClock,
         evaluate: Evaluate,
         spread: Callable[[float], float] = spread_ms,
+        retention_ms: int = 0,
     ) -> None:
         self.cache = FlowCache()
         self.counters = Counters()
         self.fetcher: Fetcher | None = None
         self.listeners: list[Listener] = []
+        self.on_report: OnReport | None = None
         self.quarantined: dict[str, ArgyllError] = {}
         """Flows that are left alone, and why."""
         self.fatal: ArgyllError | None = None
@@ -131,6 +137,7 @@ class Committer:
         self._logs = logs
         self._clock = clock
         self._spread = spread
+        self._expiry = Expiry(retention_ms, store=store, clock=clock)
         self._boxes: dict[str, Mailbox] = {}
         self._ready: deque[Mailbox] = deque()
         self._calls = 0
@@ -177,6 +184,10 @@ class Committer:
         box = self._boxes.get(flow_id)
         if box is not None and asked in box.waiting:
             box.waiting.remove(asked)
+
+    def hash_of(self, plan: Plan) -> str:
+        """The hash by which a flow is started with a plan."""
+        return self._logs.plans.name(plan)
 
     async def close(self) -> None:
         """Waits until everything that was posted is committed, or nothing is committed any more."""
@@ -231,10 +242,10 @@ class Committer:
                     cold.append(box)
                     continue
                 made = self._decide(box)
-                if made is not None:
-                    batch.append(made)
-                    events += len(made.turn.events)
-                    size += made.size
+                for each in (made, *self._behind(made)) if made is not None else ():
+                    batch.append(each)
+                    events += len(each.turn.events)
+                    size += each.size
             if cold:
                 self._spawn(self._warm(cold))
             if batch:
@@ -271,9 +282,13 @@ class Committer:
         if not box.waiting or box.needs_version <= box.read_for:
             return False
         flow = self.cache.get(box.flow_id)
-        if flow is not None:
-            return flow.version < box.needs_version
-        return box.needs_version > 0 or not isinstance(box.waiting[0].command, Start)
+        if flow is None:
+            return box.needs_version > 0 or not isinstance(box.waiting[0].command, Start)
+        is_behind = flow.version < box.needs_version
+        if not (is_behind or box.has_start) or not self._expiry.is_possible(flow):
+            return is_behind
+        self.cache.drop(flow.id)  # read anew: the server may have another flow of this id, or none
+        return True
 
     async def _warm(self, boxes: list[Mailbox]) -> None:
         """Reads the logs of flows that are not in the cache, all in one read."""
@@ -337,6 +352,20 @@ class Committer:
                 box.put_back(posted)
                 self._quarantine(box, _as_bug(error))
             return None
+
+    def _behind(self, made: InFlight) -> Iterator[InFlight]:
+        """Turns that travel right behind one, of flows that are known and have nothing on their way."""
+        for posted in made.posted:
+            flow_id = posted.next_flow
+            if flow_id is None or flow_id in self._boxes or flow_id in self.quarantined:
+                continue
+            if self.cache.get(flow_id) is None:
+                continue
+            box = self._boxes[flow_id] = Mailbox(flow_id, is_busy=True)
+            box.waiting.append(posted.next_posted())
+            behind = self._decide(box)
+            if behind is not None:
+                yield behind
 
     def _first_start(self, box: Mailbox, posted: list[Posted]) -> list[Posted]:
         """Leaves all starts but the first to the next turn, which answers them by what this one commits."""
@@ -431,6 +460,8 @@ class Committer:
             self.counters.ignored += not answer.counted
             self.counters.unknown += answer.unknown
             posted.succeed(answer)
+            if answer.counted and self.on_report is not None and isinstance(posted.command, Report):
+                self.on_report(flow, posted.command)
         sent.box.refusals = 0
         if has_come_due(flow, after_ms=sent.now_ms, until_ms=flow.at_of(before + 1)):
             sent.box.waiting.append(Posted(Look(self._timer_by)))
@@ -460,7 +491,10 @@ class Committer:
             return
         try:
             missed = self._missed(flow, reply)
-        except (InvariantBroken, UnknownEvent, HistoryLost) as error:
+        except HistoryLost as error:
+            self._spawn(self._lost(sent, error))
+            return
+        except (InvariantBroken, UnknownEvent) as error:
             self._leave_alone(sent, error)
             return
         if missed is None or reply.more:
@@ -537,21 +571,35 @@ class Committer:
         asyncio.get_running_loop().call_later(self._spread(limit) / 1000, self._make_ready, box)
 
     def _regressed(self, sent: InFlight, reply: Refused) -> None:
-        """The server knows less than this process. A flow that was deactivated has expired; any other
-        has lost its history and is left alone."""
+        """The server knows less than this process."""
+        lost = HistoryLost(
+            f'flow "{sent.box.flow_id}" is at version {reply.version} on the server but was known at '
+            f"{sent.turn.version}: the server has lost history; the flow is left alone"
+        )
+        self._spawn(self._lost(sent, lost))
+
+    async def _lost(self, sent: InFlight, lost: HistoryLost) -> None:
+        """The history that this process knows is not the server's. A flow that has expired is forgotten,
+        and its commands are decided on what there is now; any other one is left alone."""
         flow = sent.decision.draft.base
+        delay = BACKOFF_MS
+        while True:
+            try:
+                has_expired = await self._expiry.has_passed(flow)
+                break
+            except NamespaceEmptied as error:
+                sent.box.put_back(sent.posted)
+                self._stop(error)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(self._spread(delay) / 1000)
+                delay = min(delay * 2, MAX_BACKOFF_MS)
+        if not has_expired:
+            self._leave_alone(sent, lost)
+            return
         self.cache.drop(flow.id)
         sent.box.put_back(sent.posted)
-        if flow.is_deactivated and reply.version == 0:
-            self._go_on(sent.box)
-            return
-        self._quarantine(
-            sent.box,
-            HistoryLost(
-                f'flow "{flow.id}" is at version {reply.version} on the server but was known at '
-                f"{sent.turn.version}: the server has lost history; the flow is left alone"
-            ),
-        )
+        self._go_on(sent.box)
 
     def _quarantine(self, box: Mailbox, error: ArgyllError) -> None:
         """Leaves a flow alone from now on, loudly; nothing of it is acknowledged."""

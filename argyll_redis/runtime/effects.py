@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from argyll_redis.core import outbox as o
 from argyll_redis.core.state import Flow, FlowStatus
+from argyll_redis.core.sub_flows import is_child
 from argyll_redis.store.codec import encode
 from argyll_redis.store.protocol import (
     CONTROL,
@@ -43,7 +44,7 @@ def store_ops(effects: Iterable[o.Effect], plan_bytes: Callable[[str], bytes]) -
             case o.Status():
                 ops.extend(_tell(effect))
             case o.Closed():
-                ops.extend((Unindex("open"), Seal()))
+                ops.extend((Unindex("children" if effect.is_child else "open"), Seal()))
     return ops
 
 
@@ -56,19 +57,21 @@ def kept_beside(flow: Flow) -> tuple[dict[str, str], list[str]]:
     told += _tell(o.Status(flow.status, error=flow.error)) if flow.is_over else []
     fields = {op.name: op.value for op in told if isinstance(op, SetHead)}
     indexes = [op.index for op in told if isinstance(op, Index) and op.index.startswith("label:")]
-    is_child = ":" in flow.id
-    return fields, [] if is_child else [f"done:{flow.status}", *indexes]
+    return fields, [] if is_child(flow.id) else [f"done:{flow.status}", *indexes]
 
 
 def _tell(effect: o.Status) -> list[Op]:
-    """Keeps the head and the indexes: what lists show without reading a log."""
+    """Keeps the head and the indexes: what lists show without reading a log. A child is in no list."""
+    ops: list[Op] = [SetHead("status", str(effect.status))]
     if effect.status == FlowStatus.ACTIVE:
-        ops: list[Op] = [SetHead("status", str(effect.status)), Index("open")]
+        ops.append(Index("children" if effect.is_child else "open"))
         if effect.labels:
             ops.append(SetHead("labels", encode(effect.labels).decode()))
-            ops.extend(Index(f"label:{key}={value}") for key, value in sorted(effect.labels.items()))
+            if not effect.is_child:
+                ops.extend(Index(f"label:{key}={value}") for key, value in sorted(effect.labels.items()))
         return ops
-    ops = [SetHead("status", str(effect.status)), Index(f"done:{effect.status}")]
+    if not effect.is_child:
+        ops.append(Index(f"done:{effect.status}"))
     if effect.error:
         ops.append(SetHead("error", effect.error[:MAX_LISTED_ERROR_CHARS]))
     return ops

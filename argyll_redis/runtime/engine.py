@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,23 +19,26 @@ from argyll_redis.core.commands import (
     Answer,
     Broken,
     Command,
-    Lose,
     Outcome,
     Report,
+    ReportUndo,
     Succeeded,
     TimeOut,
 )
-from argyll_redis.core.model import JSON, Attribute, Step, StepType, Token
+from argyll_redis.core.model import JSON, Attribute, Step, StepType, Token, handler_of
 from argyll_redis.core.state import Flow, StepStatus, WorkItem, WorkStatus
 from argyll_redis.errors import HistoryLost, InvalidInput, StoreUnavailable, UnknownEvent
+from argyll_redis.runtime.children import Children
 from argyll_redis.runtime.clock import ServerClock, spread_ms
 from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.intake import Intake
 from argyll_redis.runtime.mailbox import Posted
-from argyll_redis.runtime.payload import read_control, read_work
+from argyll_redis.runtime.memo import Memo
+from argyll_redis.runtime.payload import ChildEnded, WorkReference, read_control, read_work
 from argyll_redis.runtime.work import Hand, InHand, Key, key_of
 from argyll_redis.steps.context import StepContext
-from argyll_redis.steps.job import Handler, Job
+from argyll_redis.steps.http_request import webhook_url
+from argyll_redis.steps.job import Handler, Job, Undo
 from argyll_redis.store.protocol import (
     CONTROL,
     EngineInfo,
@@ -66,16 +69,21 @@ class EngineConfig:
     """Those it serves, `builtin` among them."""
     handlers: tuple[str, ...] = ()
     """Names of the python functions it has."""
+    types: tuple[StepType, ...] = ()
+    """Those it can do that not every engine can."""
     concurrency: int = 100
     lease_ms: int = 10_000
     grace_ms: int = 30_000
     """How long a drain waits for running work."""
+    webhook_base_url: str = ""
+    """What comes before `/webhook/...`; empty when outcomes cannot be posted anywhere."""
     renew_in_thread: bool = True
     """False only under a virtual clock, where no thread may wait."""
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(self.id, self.queues, self.handlers, self.lease_ms)
+        handlers = (*self.handlers, *map(handler_of, self.types))
+        return EngineInfo(self.id, self.queues, handlers, self.lease_ms)
 
 
 @dataclass(slots=True)
@@ -87,6 +95,8 @@ class EngineCounters:
     """Entries that were not current any more."""
     handed_back: int = 0
     taken_over: int = 0
+    reused: int = 0
+    """Calls that were spared, as a memoizable step had succeeded with the same inputs before."""
     lost: int = 0
     """Leases that were not this engine's any more while it still worked."""
     buried: int = 0
@@ -113,6 +123,8 @@ class Engine:
         clock: ServerClock,
         handlers: Mapping[StepType, Handler],
         can_do: Callable[[Step], bool],
+        can_undo: Callable[[Step], bool] = lambda _: True,
+        memo: Memo | None = None,
         spread: Callable[[float], float] = spread_ms,
     ) -> None:
         self.config = config
@@ -125,12 +137,21 @@ class Engine:
         self._clock = clock
         self._handlers = handlers
         self._can_do = can_do
+        self._can_undo = can_undo
+        self._memo = memo
         self._is_draining = False
         self._renewed_ms = clock.monotonic_ms()
         self._suspects: set[Key] = set()
         """Pending entries that were unknown at the last renewal."""
         self._left: dict[Key, Left] = {}
         """Entries that were let go of: a reply that delivers one of them comes too late."""
+        self._children = Children(
+            config.id,
+            committer=committer,
+            hand=self.hand,
+            settling=lambda held, command: Settling(self, held, command),
+            leave=self.leave,
+        )
         self._tasks: dict[asyncio.Task[None], None] = {}
         self.intake = Intake(
             config.info, config.concurrency, store=store, hand=self.hand, taker=self, spread=spread
@@ -160,7 +181,10 @@ class Engine:
         flow_id, command = read_control(entry, self._timer_by)
         held = InHand(entry, flow_id)
         self.hand.take(held)
-        self._say(held, command)
+        if isinstance(command, ChildEnded):
+            self._children.hear(held, command)
+        else:
+            self._say(held, command)
 
     def _take_work(self, entry: Entry) -> None:
         reference = read_work(entry)
@@ -188,7 +212,7 @@ class Engine:
             return
         held = InHand(entry, reference.flow_id)
         self.hand.take(held)
-        self._say(held, Lose(self.by, reference.token, reference.attempt))
+        self._say(held, reference.lost(self.by))
 
     def begin(self, held: InHand, flow: Flow) -> None:
         """Runs an attempt that is still the current one; anything else is settled without a call."""
@@ -198,6 +222,9 @@ class Engine:
         if 0 < flow.version < held.work.version:
             missing = f'version {held.work.version} of flow "{flow.id}" is gone: the server has lost history'
             self.leave(held, HistoryLost(missing))
+            return
+        if held.work.is_undo:
+            self._begin_undo(held, held.work, flow)
             return
         item = _current_item(flow, held.work.token, held.work.attempt)
         if item is None:
@@ -214,12 +241,28 @@ class Engine:
             self._settle(held, Abandon(self.by, item.token, item.attempt))
             return
         step = flow.plan.steps[item.step]
-        if self._is_draining or not self._can_do(step):
+        if self._is_draining or not (step.type is StepType.FLOW or self._can_do(step)):
             self._hand_back(held, step)
         elif not self.lease_is_sure:
             self._forget(held)
         else:
             self._begin(held, flow, step, item)
+
+    def _begin_undo(self, held: InHand, work: WorkReference, flow: Flow) -> None:
+        """Undoes a work item, if this attempt of it is still the current one; whatever the flow's state."""
+        item = _current_undo(flow, work.token, work.attempt)
+        if item is None:
+            self.counters.acknowledged += 1
+            self._settle(held, None)
+            return
+        step = flow.plan.steps[item.step]
+        if self._is_draining or not self._can_undo(step):
+            self._hand_back(held, step)
+        elif not self.lease_is_sure:
+            self._forget(held)
+        else:
+            undo = Undo({each.inner: value for each, value in _given(step, item)})
+            self._call(held, flow, step, item, undo)
 
     def _settle(self, held: InHand, command: Abandon | None) -> None:
         """Acknowledges an entry that is not run, with what is to be said of it."""
@@ -244,9 +287,10 @@ class Engine:
         self.counters.handed_back += 1
         delay_ms = 0 if self._is_draining else HAND_BACK_DELAY_MS
         if delay_ms:
-            name = step.python.handler if step.python else step.id
+            name = _function_of(held, step)
             if not self.counters.unhandled.get(name):
-                log.warning('no function "%s" here: its work is handed back', name)
+                what = "function" if step.python else f"way to run {step.type} step"
+                log.warning('no %s "%s" here: its work is handed back', what, name)
             self.counters.unhandled[name] = self.counters.unhandled.get(name, 0) + 1
         self._spawn(self._release(held, delay_ms))
 
@@ -291,21 +335,65 @@ class Engine:
 
     def _begin(self, held: InHand, flow: Flow, step: Step, item: WorkItem) -> None:
         self.counters.begun += 1
-        timeout_ms = step.work.timeout_ms
+        if step.memoizable and self._memo is not None:
+            held.task = asyncio.get_running_loop().create_task(self._recall(held, flow, step, item))
+        elif step.type is StepType.FLOW:
+            self._children.begin(held, flow, item, self._inputs_of(flow, step, item))
+        else:
+            self._call(held, flow, step, item)
+
+    async def _recall(self, held: InHand, flow: Flow, step: Step, item: WorkItem) -> None:
+        """Reports what the step gave for the same inputs before, or makes the call."""
+        assert self._memo is not None
+        inputs = self._inputs_of(flow, step, item)
+        try:
+            outputs = await self._memo.recall(step, item_inputs(step, flow.steps[step.id].inputs, item.index))
+        except asyncio.CancelledError:
+            self._forget(held)
+            raise
+        assert held.work is not None
+        if outputs is not None:
+            self.counters.reused += 1
+            outcome = Succeeded(outputs, memo=True)
+            self._say(held, Report(self.by, item.token, outcome, item.attempt, held.work.version))
+        elif step.type is StepType.FLOW:
+            self._children.begin(held, flow, item, inputs)
+        else:
+            await self._run(held, self._job(held, flow, step, item, inputs, None))
+
+    def _call(self, held: InHand, flow: Flow, step: Step, item: WorkItem, undo: Undo | None = None) -> None:
+        """Makes the call of an attempt, in a task of its own: of the work, or of its compensation."""
+        job = self._job(held, flow, step, item, self._inputs_of(flow, step, item), undo)
+        held.task = asyncio.get_running_loop().create_task(self._run(held, job))
+
+    def _job(
+        self,
+        held: InHand,
+        flow: Flow,
+        step: Step,
+        item: WorkItem,
+        inputs: dict[str, JSON],
+        undo: Undo | None,
+    ) -> Job:
+        assert held.work is not None
+        timeout_ms, attempt = step.work.timeout_ms, held.work.attempt
         held.context = StepContext(
             flow_id=flow.id,
             step_id=step.id,
             token=item.token,
-            attempt=item.attempt,
+            attempt=attempt,
             deadline=self._clock.now_ms() + timeout_ms if timeout_ms else None,
         )
+        return Job(flow.id, step, item.token, attempt, inputs, held.context, undo)
+
+    def _inputs_of(self, flow: Flow, step: Step, item: WorkItem) -> dict[str, JSON]:
+        """What a work item is called with, by inner name, meta inputs included."""
         inputs = item_inputs(step, flow.steps[step.id].inputs, item.index)
         for meta in step.metas:
-            value = _meta(meta, flow, item)
+            value = _meta(meta, flow, item, self.config.webhook_base_url)
             if value is not None:
                 inputs[meta.inner] = value
-        job = Job(flow.id, step, item.token, item.attempt, inputs, held.context)
-        held.task = asyncio.get_running_loop().create_task(self._run(held, job))
+        return inputs
 
     async def _run(self, held: InHand, job: Job) -> None:
         started_ms = self._clock.monotonic_ms()
@@ -326,7 +414,11 @@ class Engine:
         elif isinstance(outcome, Accepted):
             outcome = outcome._replace(elapsed_ms=ran_ms)
         assert held.work is not None
-        self._say(held, Report(self.by, job.token, outcome, job.attempt, held.work.version))
+        version = held.work.version
+        if job.undo is not None:
+            self._say(held, ReportUndo(self.by, job.token, outcome, job.attempt, version))
+        else:
+            self._say(held, Report(self.by, job.token, outcome, job.attempt, version))
 
     # ------------------------------------------------------------------ renewal
 
@@ -339,7 +431,8 @@ class Engine:
             if held is not None and not held.is_reported:
                 self._lose(held)
         for held in self.hand.all():
-            if held.context is not None and reply.statuses.get(held.flow_id) in OVER:
+            is_undo = held.work is not None and held.work.is_undo
+            if held.context is not None and not is_undo and reply.statuses.get(held.flow_id) in OVER:
                 held.context.cancel()
         self._look_at_unnamed(reply, asked_ms)
 
@@ -370,6 +463,11 @@ class Engine:
                     self._left.pop(key_of(entry), None)
                     take(entry)
                 self._suspects.add(key_of(entry))
+
+    def let_go(self) -> list[Key]:
+        """The entries that it has begun and then given up: pending for it still, and left to whoever
+        takes them over. Safe from any thread."""
+        return [key for key, left in list(self._left.items()) if left.was_called]
 
     def _unknown(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those that are not in hand. What was begun here and then given up is not among them: it runs
@@ -489,7 +587,30 @@ def _current_item(flow: Flow, token: str, attempt: int) -> WorkItem | None:
     return item
 
 
-def _meta(meta: Attribute, flow: Flow, item: WorkItem) -> JSON:
+def _current_undo(flow: Flow, token: Token, attempt: int) -> WorkItem | None:
+    """The item of a token, when the attempt to undo it is the current one and its call is to be made."""
+    found = flow.find(token)
+    item = flow.item(*found) if found else None
+    if item is None or item.undo is None or item.status is not WorkStatus.COMPENSATING:
+        return None
+    return item if item.undo.attempt == attempt and not item.undo.is_waiting else None
+
+
+def _given(step: Step, item: WorkItem) -> Iterator[tuple[Attribute, JSON]]:
+    """What an item gave that is to be undone, by declared output."""
+    outputs = item.undone_outputs
+    return ((each, outputs[each.name]) for each in step.outputs if each.name in outputs)
+
+
+def _function_of(held: InHand, step: Step) -> str:
+    """The name of the function that an entry needs."""
+    if step.python is None:
+        return step.id
+    is_undo = held.work is not None and held.work.is_undo
+    return (step.python.undo or step.python.handler) if is_undo else step.python.handler
+
+
+def _meta(meta: Attribute, flow: Flow, item: WorkItem, base_url: str) -> JSON:
     """What a meta input is filled with; None leaves it out."""
     match meta.key:
         case "flow_id":
@@ -500,5 +621,7 @@ def _meta(meta: Attribute, flow: Flow, item: WorkItem) -> JSON:
             return item.token
         case "attempt":
             return item.attempt
+        case "webhook_url":
+            return webhook_url(base_url, flow.id, item.step, item.token) if base_url else None
         case key:
             return flow.metadata.get(key or "")

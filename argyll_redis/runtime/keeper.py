@@ -21,6 +21,7 @@ from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.engine import Engine
 from argyll_redis.runtime.logs import Logs
 from argyll_redis.runtime.preference import own_partitions
+from argyll_redis.runtime.retention import Retention
 from argyll_redis.runtime.sweep import Sweep
 from argyll_redis.store.protocol import (
     CONTROL,
@@ -54,6 +55,7 @@ class Keeper:
         clock: ServerClock,
         evaluate: Evaluate,
         spread: Callable[[float], float] = spread_ms,
+        retention_ms: int = 0,
     ) -> None:
         self.engines: tuple[EngineInfo, ...] = ()
         """The live ones, as of the last round."""
@@ -67,6 +69,7 @@ class Keeper:
         self._sweep = Sweep(
             engine.config.id, store=store, committer=committer, logs=logs, clock=clock, evaluate=evaluate
         )
+        self._retention = Retention(retention_ms, store=store, clock=clock, spread=spread)
         self._wakes: list[int] = []
         self._called = asyncio.Event()
         self._cursors: dict[tuple[int, str], str] = {}
@@ -78,6 +81,16 @@ class Keeper:
     def restored(self) -> int:
         """What the sweep has restored so far: entries that flows ought to have had, and lacked."""
         return self._sweep.restored
+
+    @property
+    def orphans(self) -> int:
+        """Children that nobody waited for, which the sweep has cancelled so far."""
+        return self._sweep.orphans
+
+    @property
+    def expired(self) -> int:
+        """Flows that this keeper has removed so far because their time was over."""
+        return self._retention.expired
 
     def wake_at(self, due_ms: int) -> None:
         """Asks for a round when a due entry that this process has committed is due."""
@@ -105,7 +118,9 @@ class Keeper:
         while not self._is_stopped:
             try:
                 more = await self._round()
-                await self._sweep.round(self._own_partitions(), self._lease_ms())
+                partitions = self._own_partitions()
+                await self._sweep.round(partitions, self._lease_ms())
+                await self._retention.round(partitions)
             except NamespaceEmptied:
                 raise
             except StoreUnavailable as error:

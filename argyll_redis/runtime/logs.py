@@ -31,6 +31,8 @@ class PlanBook:
 
     def __init__(self) -> None:
         self._plans: OrderedDict[str, tuple[Plan, bytes]] = OrderedDict()
+        self._names: OrderedDict[int, tuple[Plan, str]] = OrderedDict()
+        """Hashes of plans within plans, by identity: working one out costs as much as the plan is long."""
 
     def get(self, hash: str) -> Plan | None:
         found = self._plans.get(hash)
@@ -47,6 +49,17 @@ class PlanBook:
     def add(self, plan: Plan) -> str:
         """Takes a plan that was just made; gives its hash."""
         return self._keep(plan, encode(plan_to_json(plan)))
+
+    def name(self, plan: Plan) -> str:
+        """The hash of a plan that is used again and again, as those of sub-flows are."""
+        known = self._names.get(id(plan))
+        if known is not None and known[1] in self._plans:
+            self._names.move_to_end(id(plan))
+            return known[1]
+        self._names[id(plan)] = (plan, self.add(plan))
+        while len(self._names) > PLANS:
+            self._names.popitem(last=False)
+        return self._names[id(plan)][1]
 
     def parse(self, hash: str, stored: bytes) -> Plan:
         """Takes a plan that a store holds. Raises `HistoryLost` when its bytes are not its own."""
@@ -84,7 +97,7 @@ class Logs:
         read_bytes = dict.fromkeys((flow.id for flow in behind), 0)
         while behind:
             pages = await self._store.load([(flow.id, flow.version, PAGE_EVENTS) for flow in behind])
-            plans = await self._plans_of(zip(behind, pages, strict=True))
+            plans = await self._plans_of([flow.id for flow in behind], pages)
             for flow, page in zip(behind, pages, strict=True):
                 evolve(flow, self.record(page, plans))
                 read_bytes[flow.id] += sum(len(event.data) for event in page)
@@ -104,7 +117,7 @@ class Logs:
     async def events(self, flow_id: str, after: int = 0, limit: int = PAGE_EVENTS) -> list[Recorded]:
         """Reads a page of a log."""
         [page] = await self._store.load([(flow_id, after, limit)])
-        plans = await self._plans_of([(Flow(flow_id), page)])
+        plans = await self._plans_of([flow_id], [page])
         return self.record(page, plans)
 
     def record(self, stored: Sequence[StoredEvent], plans: Mapping[str, Plan] = NO_PLANS) -> list[Recorded]:
@@ -143,12 +156,12 @@ class Logs:
             self.plans.parse(hash, stored)
         return {**data, "plan": hash, "seed": ""}
 
-    async def _plans_of(self, read: Iterable[tuple[Flow, Sequence[StoredEvent]]]) -> dict[str, Plan]:
+    async def _plans_of(self, flow_ids: Sequence[str], pages: Sequence[list[StoredEvent]]) -> dict[str, Plan]:
         """The plans that starts among the events name: from the book, else read in one round trip. They
-        may be more than the book has room for."""
+        may be more than the book has room for. The page of a flow that has expired meanwhile is emptied."""
         plans: dict[str, Plan] = {}
-        missing: dict[str, int] = {}
-        for flow, page in read:
+        missing: dict[tuple[int, str], list[int]] = {}
+        for place, page in enumerate(pages):
             if page and page[0].type == "flow_started":
                 hash = decode(page[0].data)["plan"]
                 if not isinstance(hash, str):
@@ -156,12 +169,21 @@ class Logs:
                 if plan := self.plans.get(hash):
                     plans[hash] = plan
                 else:
-                    missing[hash] = partition_of(flow.id, self._store.partitions)
+                    partition = partition_of(flow_ids[place], self._store.partitions)
+                    missing.setdefault((partition, hash), []).append(place)
         if not missing:
             return plans
-        found = await self._store.plans([(partition, hash) for hash, partition in missing.items()])
-        for hash, stored in zip(missing, found, strict=True):
-            if stored is None:
-                raise HistoryLost(f"plan {hash} is gone while a flow has it")
-            plans[hash] = self.plans.parse(hash, stored)
+        found = await self._store.plans(list(missing))
+        for (key, places), stored in zip(missing.items(), found, strict=True):
+            if stored is not None:
+                plans[key[1]] = self.plans.parse(key[1], stored)
+                continue
+            await self._see_that_they_expired(key[1], [flow_ids[place] for place in places])
+            for place in places:
+                pages[place].clear()
         return plans
+
+    async def _see_that_they_expired(self, hash: str, flow_ids: Sequence[str]) -> None:
+        """A plan goes with its last flow. Raises `HistoryLost` when one of these is there without it."""
+        if any(head is not None for head in await self._store.heads(flow_ids)):
+            raise HistoryLost(f"plan {hash} is gone while a flow has it")

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from argyll_redis.core.commands import Answer, Command
+from argyll_redis.core.commands import Answer, Command, Start
 from argyll_redis.core.state import Flow
 from argyll_redis.store.protocol import Entry, Op
 
@@ -31,6 +31,16 @@ class Posted:
     def needs_version(self) -> int:
         """The version that the flow must have reached before this is looked at."""
         return 0
+
+    @property
+    def next_flow(self) -> str | None:
+        """The flow of what is to travel right behind it in the same call; None for nothing."""
+        return None
+
+    def next_posted(self) -> Posted:
+        """Takes what travels right behind it, if that flow has nothing else on its way: else it is left
+        to `succeed`."""
+        raise NotImplementedError
 
     def arrive(self, flow: Flow) -> bool:
         """Is shown the flow's committed state before it is decided on; True when that was all."""
@@ -84,6 +94,10 @@ class Mailbox:
     @property
     def needs_version(self) -> int:
         return max((posted.needs_version for posted in self.waiting), default=0)
+
+    @property
+    def has_start(self) -> bool:
+        return any(isinstance(posted.command, Start) for posted in self.waiting)
 
     def take(self, limit: int) -> list[Posted]:
         return [self.waiting.popleft() for _ in range(min(limit, len(self.waiting)))]

@@ -19,6 +19,7 @@ from argyll_redis.runtime.engine import Engine, EngineConfig
 from argyll_redis.runtime.follower import Follower
 from argyll_redis.runtime.keeper import Keeper
 from argyll_redis.runtime.logs import Logs
+from argyll_redis.runtime.memo import MEMO_TTL_MS, Memo
 from argyll_redis.runtime.renewer import Renewer
 from argyll_redis.scripting import Evaluator
 from argyll_redis.steps.job import Handler
@@ -41,7 +42,10 @@ class Node:
         monotonic: Callable[[], int] = monotonic_ms,
         spread: Callable[[float], float] = spread_ms,
         evaluator: Evaluator | None = None,
+        memo_ttl_ms: int = MEMO_TTL_MS,
+        retention_ms: int = 0,
     ) -> None:
+        """`retention_ms` is how long a tree is kept after its last flow was deactivated; 0 is for ever."""
         self.store = store
         self.client_id = client_id
         self.clock = ServerClock(monotonic)
@@ -56,9 +60,13 @@ class Node:
             clock=self.clock,
             evaluate=self.evaluator,
             spread=spread,
+            retention_ms=retention_ms,
         )
         self.committer.listeners.append(self.follower.committed)
+        self.memo = Memo(store, memo_ttl_ms)
+        self.committer.on_report = self.memo.committed
         self._spread = spread
+        self._retention_ms = retention_ms
         self._loading: dict[str, asyncio.Task[Flow]] = {}
 
     async def open(self) -> None:
@@ -71,11 +79,13 @@ class Node:
         try:
             async with asyncio.timeout(CLOSE_LIMIT_S):
                 await self.committer.close()
+                await self.memo.close()
         except TimeoutError:
             log.error("what was asked for and not committed within %d s is dropped", CLOSE_LIMIT_S)
             self.committer.abort()
         self.committer.shut()
         await self.follower.close()
+        await self.catalog.close()
         await self.store.close()
 
     async def load(self, flow_id: str) -> Flow:
@@ -96,6 +106,7 @@ class Node:
         handlers: Mapping[StepType, Handler],
         *,
         can_do: Callable[[Step], bool],
+        can_undo: Callable[[Step], bool] = lambda _: True,
         until: Callable[[], Awaitable[object]],
         on_ready: Callable[[Engine, Keeper], None] | None = None,
     ) -> None:
@@ -111,6 +122,8 @@ class Node:
             clock=self.clock,
             handlers=handlers,
             can_do=can_do,
+            can_undo=can_undo,
+            memo=self.memo,
             spread=self._spread,
         )
         keeper = Keeper(
@@ -121,6 +134,7 @@ class Node:
             clock=self.clock,
             evaluate=self.evaluator,
             spread=self._spread,
+            retention_ms=self._retention_ms,
         )
         renewer = Renewer(engine, self.store, self.clock)
         self.committer.fetcher = engine.intake

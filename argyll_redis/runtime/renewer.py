@@ -72,7 +72,9 @@ class Renewer:
         asked_ms = self._clock.monotonic_ms()
         leases: Sequence[Lease] = self._engine.hand.leases()
         try:
-            reply: RenewReply = self._store.renew(self._engine.config.id, leases, self.streams)
+            reply: RenewReply = self._store.renew(
+                self._engine.config.id, leases, self.streams, known=self._engine.let_go()
+            )
         except NamespaceEmptied:
             raise
         except StoreUnavailable as error:

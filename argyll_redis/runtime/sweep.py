@@ -9,12 +9,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from argyll_redis.core.commands import Look, Lose
+from argyll_redis.core.commands import Cancel, Look, Lose
 from argyll_redis.core.decide import decide
 from argyll_redis.core.inputs import Evaluate
 from argyll_redis.core.model import Token
 from argyll_redis.core.outbox import References, outstanding
 from argyll_redis.core.state import Flow
+from argyll_redis.core.sub_flows import CHILD
 from argyll_redis.errors import (
     ArgyllError,
     HistoryLost,
@@ -25,10 +26,14 @@ from argyll_redis.runtime.clock import ServerClock
 from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.logs import Logs
 from argyll_redis.runtime.mailbox import Posted
-from argyll_redis.store.protocol import CONTROL, Due, Store, work_stream
+from argyll_redis.runtime.payload import read_released
+from argyll_redis.runtime.sweep_children import ABSENT, CANCEL, WORD, Family, lacking, read_family
+from argyll_redis.store.protocol import CONTROL, Dispatch, Due, Store, work_stream
 
 log = logging.getLogger(__name__)
 
+INDEXES = ("open", "children")
+"""Which have every open flow among them: roots, and their children."""
 SWEEP_HEADS = 100
 """Heads of open flows looked at in one round."""
 UNREADABLE_FLOWS = 10_000
@@ -64,6 +69,9 @@ class Sweep:
         evaluate: Evaluate,
     ) -> None:
         self.restored = 0
+        """Entries that flows ought to have had, and lacked."""
+        self.orphans = 0
+        """Children that nobody waited for, and that nobody had cancelled."""
         self._by = f"timer:{engine_id}"
         self._store = store
         self._committer = committer
@@ -77,13 +85,12 @@ class Sweep:
         """Flows that this version cannot read or decide on: left to newer ones."""
 
     async def round(self, partitions: Sequence[int], lease_ms: int) -> None:
-        """Looks at a page of the open flows of one partition."""
+        """Looks at a page of the open flows, roots or children, of one partition."""
         if not partitions:
             return
-        partition = partitions[self._turn % len(partitions)]
-        flow_ids, self._cursor = await self._store.walk(partition, "open", self._cursor, SWEEP_HEADS)
-        if self._cursor == "0":
-            self._turn += 1
+        partition, flow_ids = await self._page(partitions)
+        if not flow_ids:
+            partition, flow_ids = await self._page(partitions)  # there may be no children, or nothing else
         heads = await self._store.heads(flow_ids) if flow_ids else []
         before_ms = self._clock.now_ms() - round(SILENT_LEASES * lease_ms)
         silent = [
@@ -96,15 +103,25 @@ class Sweep:
         if silent:
             await self._look_at(partition, silent)
 
+    async def _page(self, partitions: Sequence[int]) -> tuple[int, list[str]]:
+        """A partition, and the next of its open flows."""
+        place, which = divmod(self._turn, len(INDEXES))
+        partition = partitions[place % len(partitions)]
+        flow_ids, self._cursor = await self._store.walk(partition, INDEXES[which], self._cursor, SWEEP_HEADS)
+        if self._cursor == "0":
+            self._turn += 1
+        return partition, flow_ids
+
     def _is_left_alone(self, flow_id: str) -> bool:
         return flow_id in self._unreadable or flow_id in self._committer.quarantined
 
     async def _look_at(self, partition: int, flow_ids: Sequence[str]) -> None:
         flows = await self._read(flow_ids)
+        family = await read_family(flows, store=self._store, read=self._read)
         references = await self._store.references(partition)
         for flow in flows:
             try:
-                self._judge(flow, references)
+                self._judge(flow, references, family)
             except InvariantBroken as error:
                 self._leave_alone(flow.id, error)
 
@@ -126,9 +143,9 @@ class Sweep:
             self._unreadable.clear()
         self._unreadable.add(flow_id)
 
-    def _judge(self, flow: Flow, references: frozenset[tuple[str, str]]) -> None:
+    def _judge(self, flow: Flow, references: frozenset[tuple[str, str]], family: Family) -> None:
         ought = outstanding(flow, self._clock.now_ms())
-        lacks = self._lacking(flow, ought, references)
+        lacks = self._lacking(flow, ought, references).union(lacking(flow, family, references))
         suspect = self._suspects.pop(flow.id, None)
         if not lacks:
             return
@@ -136,7 +153,8 @@ class Sweep:
             self._suspects[flow.id] = Suspect(flow.version, lacks)
             return
         for lack in sorted(lacks & suspect.lacks):
-            self.restored += 1
+            self.restored += lack != CANCEL
+            self.orphans += lack == CANCEL
             log.warning('flow "%s" lacked %s: restored', flow.id, lack)
             self._committer.post(flow.id, self._restoration(ought, lack))
 
@@ -161,10 +179,16 @@ class Sweep:
     def _restoration(self, ought: References, lack: str) -> Posted:
         kind, _, rest = lack.partition(" ")
         if kind == "work":
-            _, token, attempt, _ = rest.split(" ")
-            return Posted(Lose(self._by, Token(token), int(attempt)))
+            return Posted(read_released(rest).lost(self._by))
         if kind == "due":
             return Posted(None, ops=[Due(rest, max(0, ought.due[rest] - self._clock.now_ms()))])
+        if kind == ABSENT:
+            _, token, attempt = rest.split(" ")
+            return Posted(Lose(self._by, Token(token), int(attempt), is_child_absent=True))
+        if kind == WORD:
+            return Posted(None, ops=[Dispatch(CONTROL, rest)])
+        if kind == CANCEL:
+            return Posted(Cancel(CHILD + self._by.partition(":")[2]))
         return Posted(Look(self._by))
 
 

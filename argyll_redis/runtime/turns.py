@@ -12,6 +12,7 @@ from argyll_redis.core.inputs import Evaluate
 from argyll_redis.core.model import JSON, Plan, StepId
 from argyll_redis.core.outbox import outbox
 from argyll_redis.core.state import Flow
+from argyll_redis.core.sub_flows import is_own_child, parent_of
 from argyll_redis.errors import FlowConflict
 from argyll_redis.runtime.effects import store_ops
 from argyll_redis.runtime.logs import Logs
@@ -66,7 +67,7 @@ class TurnMaker:
     def _turn_of(self, flow: Flow, decision: Decision, posted: list[Posted]) -> Turn:
         partition = partition_of(flow.id, self._store.partitions)
         self._transactions += 1
-        effects = outbox(decision.draft, decision.events, left=decision.left)
+        effects = outbox(decision.draft, decision.events, left=decision.left, controls=decision.controls)
         ops: list[Op] = store_ops(effects, self._plan_bytes(partition, decision))
         for each in posted:
             ops.extend(each.ops)
@@ -117,7 +118,7 @@ def answer_starts(flow: Flow, posted: list[Posted]) -> list[Posted]:
     for each in posted:
         if not isinstance(each.command, Start):
             others.append(each)
-        elif is_same_start(flow, each.command.plan.goals, each.command):
+        elif is_same_child(flow, each.command) or is_same_start(flow, each.command.plan.goals, each.command):
             each.succeed(Answer(counted=False, reason="the flow was started with the same already"))
         else:
             each.fail(
@@ -126,6 +127,12 @@ def answer_starts(flow: Flow, posted: list[Posted]) -> list[Posted]:
                 )
             )
     return others
+
+
+def is_same_child(flow: Flow, start: Start) -> bool:
+    """Whether a flow that exists is the child that a start asks for."""
+    parent = parent_of(flow.id)
+    return parent is not None and is_own_child(flow, parent) and start.metadata == flow.metadata
 
 
 class StartTerms(Protocol):

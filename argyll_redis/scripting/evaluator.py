@@ -12,11 +12,13 @@ from functools import lru_cache
 from argyll_redis.core.model import JSON, AttributeType, Script
 from argyll_redis.errors import ScriptError
 from argyll_redis.scripting import limits
-from argyll_redis.scripting.protocol import Language, Program, Purpose
+from argyll_redis.scripting.protocol import Language, Missing, Program, Purpose
 from argyll_redis.scripting.registry import LANGUAGES
 
 VALUE = "value"
 """The variable that a match or a mapping sees its value in."""
+LUA = "lua"
+"""The language in which an empty list and an empty object are one."""
 RESULT = "result"
 """The output of a script step that returns something other than a table."""
 
@@ -44,11 +46,13 @@ class Evaluator:
         """Whether a match gate lets a value through."""
         return self._program(script.language, script.script, Purpose.MATCH).holds({VALUE: value}, value)
 
-    def mapping(self, script: Script, value: JSON, inner: str | None, document: JSON) -> JSON:
+    def mapping(self, script: Script, value: JSON, *, inner: str, is_list: bool = False) -> JSON | Missing:
         """What a mapping makes of a value; `MISSING` when a path finds nothing. Lua sees the value as
-        `value` and under its inner name, a path starts at the document."""
-        names = {VALUE: value} if inner is None else {VALUE: value, inner: value}
-        return self._program(script.language, script.script, Purpose.MAPPING).value(names, document)
+        `value` and under its inner name, a path starts at it. With `is_list` Lua's one empty table is a
+        list."""
+        names = {VALUE: value, inner: value}
+        found = self._program(script.language, script.script, Purpose.MAPPING).value(names, value)
+        return [] if is_list and found == {} and script.language == LUA else found
 
     def run(
         self,

@@ -7,11 +7,14 @@ its own time and memory, and raises `ScriptError` for whatever is wrong, at comp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, StrEnum
-from typing import Final, Protocol
+from enum import StrEnum
+from typing import Protocol
 
 from argyll_redis.core.model import JSON
+from argyll_redis.core.values import MISSING, Missing
 from argyll_redis.errors import ScriptError
+
+__all__ = ["MISSING", "Language", "Missing", "Program", "Purpose", "check_source", "position"]
 
 
 class Purpose(StrEnum):
@@ -21,19 +24,6 @@ class Purpose(StrEnum):
     PREDICATE = "predicate"
     MATCH = "match"
     MAPPING = "mapping"
-
-
-class Missing(Enum):
-    """The type of `MISSING`."""
-
-    MISSING = "missing"
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING: Final = Missing.MISSING
-"""What a mapping gives when it found nothing; not null, which is a value."""
 
 
 class Program(Protocol):

@@ -18,13 +18,14 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from argyll_redis.core.commands import Accepted, Broken, Outcome, Succeeded, Unfinished
-from argyll_redis.core.limits import MAX_ERROR_CHARS, MAX_EVENT_BYTES
+from argyll_redis.core.limits import MAX_ERROR_CHARS
 from argyll_redis.core.model import JSON, Step
 from argyll_redis.declare import Declared
+from argyll_redis.declare.function import Function
 from argyll_redis.errors import Failed, InvalidInput, NotCompleted
 from argyll_redis.steps.context import ACCEPTED
-from argyll_redis.steps.job import Job
-from argyll_redis.store.codec import check, encode
+from argyll_redis.steps.job import Job, fit_outputs
+from argyll_redis.store.codec import check
 
 log = logging.getLogger(__name__)
 
@@ -34,43 +35,61 @@ class PythonHandler:
 
     def __init__(self, functions: Mapping[str, Declared], concurrency: int) -> None:
         self._functions = functions
+        self._undos = undo_functions(functions)
         self._limiter = CapacityLimiter(max(1, concurrency))
 
     def has(self, step: Step) -> bool:
         return step.python is not None and step.python.handler in self._functions
 
+    def has_undo(self, step: Step) -> bool:
+        """Whether the function that undoes a step's work is there."""
+        return step.python is not None and step.python.undo in self._undos
+
     async def __call__(self, job: Job) -> Outcome:
-        """Calls the function. Whatever it raises is an outcome, even what would end a process: only
-        the cancellation of this call is not."""
+        """Calls the function, or the one that undoes its work. Whatever it raises is an outcome, even
+        what would end a process: only the cancellation of this call is not."""
         assert job.step.python is not None
-        declared = self._functions[job.step.python.handler]
-        arguments: dict[str, Any] = dict(job.inputs)
-        if declared.context_parameter:
-            arguments[declared.context_parameter] = job.context
+        declared = self._functions.get(job.step.python.handler)
+        permanent = declared.permanent if declared else ()
         try:
-            return await self._within_time(job, declared, arguments)
+            return await self._within_time(job, declared)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 job.context.cancel()
                 raise
             if not isinstance(error, Failed | NotCompleted):
                 where = (job.step.id, job.flow_id, job.attempt)
-                log.info("step %s of flow %s raised in attempt %d", *where, exc_info=error)
-            return outcome_of(error, declared, job.step)
+                what = "the undo of step" if job.undo else "step"
+                log.info(what + " %s of flow %s raised in attempt %d", *where, exc_info=error)
+            return outcome_of(error, permanent, job.step)
 
-    async def _within_time(self, job: Job, declared: Declared, arguments: dict[str, Any]) -> Outcome:
+    async def _within_time(self, job: Job, declared: Declared | None) -> Outcome:
         timeout_ms = job.step.work.timeout_ms
         if not timeout_ms:
-            return _judge(await self._call(declared, arguments), declared)
+            return await self._outcome(job, declared)
         with anyio.move_on_after(timeout_ms / 1000):
-            return _judge(await self._call(declared, arguments), declared)
+            return await self._outcome(job, declared)
         job.context.cancel()
         return Unfinished(f"timed out after {timeout_ms} ms")
 
-    async def _call(self, declared: Declared, arguments: dict[str, Any]) -> Any:
-        if declared.is_async:
-            return await declared.function(**arguments)
-        call = partial(_caught, partial(declared.function, **arguments))
+    async def _outcome(self, job: Job, declared: Declared | None) -> Outcome:
+        if job.undo is not None:
+            assert job.step.python is not None
+            undo = self._undos[job.step.python.undo or ""]
+            await self._call(undo, job, (job.inputs, dict(job.undo.outputs)), {})
+            return Succeeded({})
+        assert declared is not None
+        return _judge(await self._call(declared.handler, job, (), job.inputs), declared)
+
+    async def _call(
+        self, function: Function, job: Job, arguments: tuple[Any, ...], inputs: dict[str, Any]
+    ) -> Any:
+        inputs = dict(inputs)
+        if function.context_parameter:
+            inputs[function.context_parameter] = job.context
+        if function.is_async:
+            return await function.function(*arguments, **inputs)
+        call = partial(_caught, partial(function.function, *arguments, **inputs))
         returned, error = await to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
         if error is not None:
             raise error
@@ -92,11 +111,19 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def outcome_of(error: BaseException, declared: Declared, step: Step) -> Outcome:
+def undo_functions(functions: Mapping[str, Declared]) -> dict[str, Function]:
+    """The functions that undo work, by the names under which definitions ask for them: an app's own
+    `<id>.undo`, and those of its steps, which another step may name."""
+    found = {name: declared.handler for name, declared in functions.items()}
+    found.update((f"{name}.undo", declared.undo) for name, declared in functions.items() if declared.undo)
+    return found
+
+
+def outcome_of(error: BaseException, permanent: tuple[type[BaseException], ...], step: Step) -> Outcome:
     """The one place where an exception of a step's code becomes what the work came to."""
     if isinstance(error, NotCompleted):
         return Unfinished(text_of(error), _whole_ms(getattr(error, "after_ms", None)))
-    if isinstance(error, (Failed, *declared.permanent)) or _is_permanent(error, step):
+    if isinstance(error, (Failed, *permanent)) or _is_permanent(error, step):
         return Broken(text_of(error))
     return Unfinished(text_of(error))
 
@@ -134,11 +161,7 @@ def _judge(returned: Any, declared: Declared) -> Outcome:
         outputs = _outputs(returned, declared)
     except InvalidInput as error:
         return Broken(f"the outputs are not JSON: {error}"[:MAX_ERROR_CHARS])
-    size = len(encode(outputs))
-    if size > MAX_EVENT_BYTES:
-        what = f"{size:,} bytes, more than the {MAX_EVENT_BYTES:,} that an event may have"
-        return Broken(f"the outputs are {what} (keep large data elsewhere, give its place)")
-    return Succeeded(outputs)
+    return fit_outputs(outputs)
 
 
 def _outputs(returned: Any, declared: Declared) -> dict[str, JSON]:

@@ -32,6 +32,9 @@ from argyll_redis.store.protocol import (
 HEAD_NAMES = frozenset({"version", "tx", "at", "started_at", "sealed"})
 """What a head holds of itself; `SetHead` cannot set these."""
 
+MAX_EXPIRED = 1_000
+"""Flows that one call removes at most."""
+
 _ENTRY_ID = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 _STREAM = re.compile(r"control|work:[^ ]+")
 _MEMBER = re.compile(r"(?:control|work:[^ ]+) .+", re.DOTALL)
@@ -51,6 +54,19 @@ def check_turns(turns: Sequence[Turn], partitions: int) -> None:
             raise ValueError(f"two turns of flow {turn.flow!r} in one call")
         flows.add(turn.flow)
         _check_turn(turn, partitions)
+
+
+def check_expire(partition: int, partitions: int, *, keep_ms: int, limit: int) -> None:
+    """Refuses a removal that cannot be meant."""
+    check_partition(partition, partitions)
+    _refuse(keep_ms < 0, f"keep_ms {keep_ms} is negative")
+    _refuse(not 1 <= limit <= MAX_EXPIRED, f"limit {limit} is not 1 to {MAX_EXPIRED}")
+
+
+def check_reap(partition: int, partitions: int, min_idle_ms: int) -> None:
+    """Refuses to forget consumers where that cannot be meant."""
+    check_partition(partition, partitions)
+    _refuse(min_idle_ms < 0, f"min_idle_ms {min_idle_ms} is negative")
 
 
 def check_append(version: int, last_tx: str, tx: str, events: Sequence[NewEvent] = ()) -> None:
@@ -99,13 +115,18 @@ def check_fetch(fetch: Fetch, partitions: int) -> None:
 def check_keep(keep: Keep, partitions: int) -> None:
     """Refuses a round of keeping that takes over for nobody or from nowhere."""
     _refuse(keep.engine is None and bool(keep.takeover), "a takeover needs an engine")
-    _refuse(keep.alive_ms < 1, f"alive_ms {keep.alive_ms} is less than 1")
+    check_alive(keep.alive_ms)
     _refuse(keep.due_limit < 0, f"due_limit {keep.due_limit} is negative")
     _refuse(keep.min_idle_ms < 0, f"min_idle_ms {keep.min_idle_ms} is negative")
     _refuse(keep.takeover_limit < 1, f"takeover_limit {keep.takeover_limit} is less than 1")
     for ref, cursor in keep.takeover:
         _check_ref(ref, partitions)
         check_entry(cursor)
+
+
+def check_alive(alive_ms: int) -> None:
+    """Refuses a time to live that is none."""
+    _refuse(alive_ms < 1, f"alive_ms {alive_ms} is less than 1")
 
 
 def check_place(partition: int, stream: str, partitions: int) -> None:

@@ -10,6 +10,8 @@ A call that was cancelled, timed out or failed drops its connection, so that no 
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -56,11 +58,14 @@ _LOST = (
 _TLS_OPTIONS = frozenset(
     {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
 )
+_TLS_WORDS = {"ssl_cert_reqs": ("required", "optional", "none"), "ssl_check_hostname": ("true", "false")}
+"""What TLS options that are words may be. Any other word would be true to redis-py, or an error late."""
 _LATER = {
     "redis+cluster": "a Redis Cluster",
     "rediss+cluster": "a Redis Cluster",
     "redis+sentinel": "Sentinel",
 }
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 _URL_MEND = "use redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://... or unix:///PATH[?db=DB]"
 
 
@@ -128,6 +133,8 @@ def _parsed(url: str) -> tuple[str, dict[str, Any]]:
     """Splits a URL into its scheme and the options of a redis-py connection."""
     parts = urlsplit(url)
     scheme = parts.scheme
+    if parts.fragment:
+        raise ValueError("a # that is not escaped")
     if scheme in _LATER:
         raise InvalidInput(f"{_LATER[scheme]} is not supported yet ({_URL_MEND})")
     if scheme not in ("redis", "rediss", "unix"):
@@ -143,8 +150,8 @@ def _parsed(url: str) -> tuple[str, dict[str, Any]]:
         "client_name": query.pop("client_name", None),
     }
     if scheme == "unix":
-        if not parts.path:
-            raise ValueError("no path")
+        if not parts.path or parts.hostname:
+            raise ValueError("no path, or one that does not begin with /")
         options["path"] = unquote(parts.path)
         options["db"] = int(query.pop("db", 0))
     else:
@@ -153,11 +160,18 @@ def _parsed(url: str) -> tuple[str, dict[str, Any]]:
         options["db"] = int(query.pop("db", 0) if parts.path in ("", "/") else parts.path[1:])
         options["socket_keepalive"] = True
     if scheme == "rediss":
-        options["ssl_check_hostname"] = query.get("ssl_cert_reqs") != "none"
-        options |= {name: query.pop(name) for name in _TLS_OPTIONS & query.keys()}
+        options |= _tls_options({name: query.pop(name) for name in _TLS_OPTIONS & query.keys()})
     if query:
         raise InvalidInput(f"{', '.join(sorted(query))}: not an option of a Redis URL ({_URL_MEND})")
     return scheme, options
+
+
+def _tls_options(given: dict[str, str]) -> dict[str, Any]:
+    for name, words in _TLS_WORDS.items():
+        if given.get(name, words[0]) not in words:
+            raise InvalidInput(f"{name} of the Redis URL cannot be that (use {', '.join(words)})")
+    is_checked = given.get("ssl_cert_reqs") != "none"
+    return {**given, "ssl_check_hostname": given.get("ssl_check_hostname", str(is_checked).lower()) == "true"}
 
 
 def _address(options: Mapping[str, Any]) -> str:
@@ -322,5 +336,22 @@ def _unavailable(error: BaseException, address: str) -> Exception:
     for each in (error, error.__cause__):
         if isinstance(each, Exception) and is_known(each):
             return exception_for(each)
-    reason = str(error) or "no reply in time"
-    return StoreUnavailable(f"cannot reach redis at {address} ({reason})")
+    return StoreUnavailable(f"cannot reach redis at {address} ({_reason(error)})")
+
+
+def _reason(error: BaseException) -> str:
+    """Says why a call had no reply: in the words of the system, where it is the system that says so."""
+    if isinstance(error, redis_errors.InvalidResponse):
+        return "what answers is not Redis"
+    for each in (error, error.__cause__, error.__context__):
+        if isinstance(each, OSError) and (text := _system_words(each)):
+            return f"{text[:1].lower()}{text[1:]}"
+    return str(error) or "no reply in time"
+
+
+def _system_words(error: OSError) -> str:
+    """What the system calls an error; asyncio puts words of its own around it, and makes one error
+    without a number of those of several addresses. A look-up of a name has numbers below 0."""
+    found = _ERRNO.search(str(error)) if error.errno is None else None
+    number = int(found[1]) if found else error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or ""

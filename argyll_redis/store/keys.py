@@ -43,7 +43,7 @@ class KeyRow:
     type: KeyType
     holds: str
     writers: tuple[str, ...]
-    """Scripts that write it."""
+    """Scripts that write it, or the store method that does so by a command of its own."""
     readers: tuple[str, ...]
     """Scripts and store methods that read it."""
     lives: str
@@ -65,25 +65,27 @@ _SHORT = "until the commit that answers it"
 KEYS: tuple[KeyRow, ...] = (
     KeyRow(
         "{ns:p}:flow:<id>", KeyType.STREAM, "a flow's events; the ids 1-0, 2-0, ... are its versions",
-        writers=("commit", "import"), readers=("commit", "load"), lives=_FLOW,
+        writers=("commit", "import", "expire"), readers=("commit", "load"), lives=_FLOW,
     ),
     KeyRow(
         "{ns:p}:head:<id>", KeyType.HASH,
-        "v, tx and at of the last event, t0 of the first, sealed; what turns set, each name after a dot",
-        writers=("commit", "import"), readers=("commit", "renew", "heads"), lives="with the flow",
+        "v, tx and at of the last event, t0 of the first, sealed; what turns set, each name after a dot; "
+        "indexes after `#`, plans after `@` with how often",
+        writers=("commit", "import", "expire"), readers=("commit", "expire", "renew", "heads"),
+        lives="with the flow",
     ),
     KeyRow(
         "{ns:p}:plan:<hash>", KeyType.HASH, "b: a plan's bytes, n: how many flows of the partition use it",
-        writers=("commit",), readers=("commit", "plans"), lives="with its last flow",
+        writers=("commit", "expire"), readers=("commit", "plans"), lives="with its last flow",
     ),
     KeyRow(
         "{ns:p}:work:<queue>", KeyType.STREAM, "released attempts (group engines)",
-        writers=("commit", "keep", "queues", "release", "bury", "retire"),
+        writers=("commit", "keep", "queues", "release", "bury", "retire", "reap"),
         readers=("commit", "fetch", "block", "keep", "renew", "references", "queue_stats"), lives=_SHORT,
     ),
     KeyRow(
         "{ns:p}:control", KeyType.STREAM, "what an engine should look at (group engines)",
-        writers=("commit", "create", "queues", "keep", "release", "bury", "retire"),
+        writers=("commit", "create", "queues", "keep", "release", "bury", "retire", "reap"),
         readers=("commit", "fetch", "block", "keep", "renew", "references", "queue_stats"), lives=_SHORT,
     ),
     KeyRow(
@@ -93,24 +95,28 @@ KEYS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         "{ns:p}:open", KeyType.ZSET, "root flows by start time, from start to deactivation",
-        writers=("commit",), readers=("index", "walk"), lives="until deactivation",
+        writers=("commit", "expire"), readers=("index", "walk", "sizes"), lives="until deactivation",
     ),
     KeyRow(
         "{ns:p}:done:<status>", KeyType.ZSET, "root flows by start time, from the outcome or the import on",
-        writers=("commit", "import"), readers=("index", "walk"), lives="with the flow",
+        writers=("commit", "import", "expire"), readers=("index", "walk", "sizes"), lives="with the flow",
     ),
     KeyRow(
         "{ns:p}:label:<k>=<v>", KeyType.ZSET, "root flows with a label, by start time",
-        writers=("commit", "import"), readers=("index", "walk"), lives="with the flow",
+        writers=("commit", "import", "expire"), readers=("index", "walk", "sizes"), lives="with the flow",
     ),
     KeyRow(
-        "{ns:p}:children", KeyType.ZSET, "open child flows by start time",
-        writers=("commit",), readers=("index", "walk"), lives="until deactivation",
+        "{ns:p}:children", KeyType.ZSET, "open child flows by id",
+        writers=("commit",), readers=("expire", "index", "walk"), lives="until deactivation",
     ),
     KeyRow(
         "{ns:p}:expire", KeyType.ZSET,
-        "sealed flows by the time of their last event, imported ones by that of their import",
-        writers=("commit", "import"), readers=("index", "walk"), lives="until expired",
+        "deactivated root flows by the time when the last flow of their tree was deactivated or imported",
+        writers=("commit", "import", "expire"), readers=("expire",), lives="until expired",
+    ),
+    KeyRow(
+        "{ns:p}:tree", KeyType.ZSET, "deactivated child flows by id",
+        writers=("commit", "import", "expire"), readers=("expire",), lives="until their root is expired",
     ),
     KeyRow(
         "{ns:p}:feed", KeyType.STREAM, "one entry a turn with events: `<flow> <first> <last> <status>`",
@@ -146,8 +152,16 @@ KEYS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         "{ns}:engine:<id>", KeyType.HASH, "queues, handlers and lease of a live engine",
-        writers=("keep", "retire"), readers=("keep", "engines"),
+        writers=("keep", "retire"), readers=("keep", "reap", "engines"),
         lives="its time to live, renewed by each heartbeat",
+    ),
+    KeyRow(
+        "{ns}:health:<engine>", KeyType.STRING, "what an engine found of the health of the steps",
+        writers=("health",), readers=("health",), lives="its time to live, renewed by each look",
+    ),
+    KeyRow(
+        "{ns:memo:<hash>}", KeyType.STRING, "what a memoizable step gave for some inputs, as JSON",
+        writers=("memorize",), readers=("recall",), lives="its time to live",
     ),
 )  # fmt: skip
 
@@ -170,6 +184,12 @@ class Keys:
     def engine(self, engine: str) -> str:
         return f"{{{self.namespace}}}:engine:{engine}"
 
+    def health(self, engine: str) -> str:
+        return f"{{{self.namespace}}}:health:{engine}"
+
+    def memo(self, hash: str) -> str:
+        return f"{{{self.namespace}:memo:{hash}}}"
+
     def of(self, partition: int, name: str) -> str:
         """Names a key of a partition: `of(3, "flow:order-17")`."""
         return f"{{{self.namespace}:{partition}}}:{name}"
@@ -190,6 +210,9 @@ def row_of(key: str, namespace: str) -> KeyRow | None:
 def _regex(pattern: str) -> re.Pattern[str]:
     """A pattern of the table as a regular expression, whose first group is the namespace."""
     tag, _, name = pattern.partition("}:")
+    if not name:  # a key that is its own tag, so that such keys are spread over a cluster
+        kind = re.escape(pattern.split(":")[1])
+        return re.compile(rf"\{{({_NAMESPACE.pattern}):{kind}:.+\}}", re.DOTALL)
     partition = r":\d+" if tag.endswith(":p") else ""
     parts = re.split(r"(<[^>]+>)", name)
     rest = "".join(".+" if part.startswith("<") else re.escape(part) for part in parts)

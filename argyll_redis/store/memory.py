@@ -13,8 +13,10 @@ from itertools import islice
 
 from argyll_redis.errors import NamespaceEmptied, StoreUnavailable
 from argyll_redis.store.check import (
+    check_alive,
     check_append,
     check_entry,
+    check_expire,
     check_fetch,
     check_import,
     check_index,
@@ -22,12 +24,13 @@ from argyll_redis.store.check import (
     check_partition,
     check_place,
     check_queues,
+    check_reap,
     check_turns,
 )
 from argyll_redis.store.keys import LAYOUT
 from argyll_redis.store.memory_partition import FEED, Partition
 from argyll_redis.store.memory_server import MemoryServer, Namespace
-from argyll_redis.store.memory_types import FIRST_ID, DispatchStream
+from argyll_redis.store.memory_types import FIRST_ID, DispatchStream, Pending
 from argyll_redis.store.protocol import (
     CONTROL,
     UNNAMED_LIMIT,
@@ -35,6 +38,8 @@ from argyll_redis.store.protocol import (
     Dead,
     EngineInfo,
     Entry,
+    EntryKey,
+    Expired,
     FeedEntry,
     FeedReply,
     Fetch,
@@ -248,20 +253,32 @@ class MemoryStore:
             cursors.append(next_cursor)
         return tuple(taken), tuple(cursors)
 
-    def renew(self, consumer: str, leases: Sequence[Lease], streams: Sequence[tuple[int, str]]) -> RenewReply:
-        """Renews the leases that are still this consumer's, and finds what it has and did not name."""
-        for place in (*((lease.partition, lease.stream) for lease in leases), *streams):
+    def renew(
+        self,
+        consumer: str,
+        leases: Sequence[Lease],
+        streams: Sequence[tuple[int, str]],
+        *,
+        known: Sequence[EntryKey] = (),
+    ) -> RenewReply:
+        """Renews the leases that are still this consumer's, and finds what it has and did not name: what
+        was delivered to it is renewed as well."""
+        named = [*(lease[:3] for lease in leases), *known]
+        for place in (*(key[:2] for key in named), *streams):
             check_place(*place, self.partitions)
-        for lease in leases:
-            check_entry(lease.entry)
+        for _, _, entry in named:
+            check_entry(entry)
         with self._lock:
             self._data()
             now_ms = self._clock()
             lost = tuple([lease for lease in leases if not self._renew(consumer, lease, now_ms)])
-            named = {(lease.partition, lease.stream, lease.entry) for lease in leases}
-            held = [found for place in streams for found in self._held(consumer, *place, besides=named)]
-            unnamed = tuple([entry for entry, was_taken_over in held if not was_taken_over])
-            taken = tuple([entry for entry, was_taken_over in held if was_taken_over])
+            besides = set(named)
+            held = [found for place in streams for found in self._held(consumer, *place, besides=besides)]
+            unnamed = tuple([entry for entry, pending in held if not pending.was_taken_over])
+            taken = tuple([entry for entry, pending in held if pending.was_taken_over])
+            for _, pending in held:
+                if not pending.was_taken_over:
+                    pending.since_ms = now_ms
             return RenewReply(lost, self._statuses(leases), unnamed, taken)
 
     def _renew(self, consumer: str, lease: Lease, now_ms: int) -> bool:
@@ -270,13 +287,12 @@ class MemoryStore:
 
     def _held(
         self, consumer: str, partition: int, name: str, *, besides: Set[tuple[int, str, str]]
-    ) -> Iterator[tuple[Entry, bool]]:
-        """Gives the first entries of a stream that a consumer has, besides those it named, each with
-        whether somebody else had it before."""
+    ) -> Iterator[tuple[Entry, Pending]]:
+        """Gives the first entries of a stream that a consumer has, besides those it named."""
         stream = self._stream(partition, name)
         held = stream.held_by(consumer) if stream is not None else iter(())
         unnamed = (
-            (Entry(partition, name, entry, pending.payload), pending.was_taken_over)
+            (Entry(partition, name, entry, pending.payload), pending)
             for entry, pending in held
             if (partition, name, entry) not in besides
         )
@@ -336,6 +352,18 @@ class MemoryStore:
                 for stream in partition.streams.values()
             )
 
+    async def reap(self, partition: int, min_idle_ms: int) -> None:
+        """Does nothing: a consumer that has nothing pending is nothing here."""
+        check_reap(partition, self.partitions, min_idle_ms)
+        with self._lock:
+            self._data()
+
+    async def expire(self, partition: int, *, keep_ms: int, limit: int) -> Expired:
+        """Removes the trees of a partition whose time is over, children first."""
+        check_expire(partition, self.partitions, keep_ms=keep_ms, limit=limit)
+        with self._lock:
+            return self._data().partitions[partition].remove_expired(self._clock() - keep_ms, limit)
+
     # ------------------------------------------------------------------- reading
 
     async def load(self, reads: Sequence[tuple[str, int, int]]) -> list[list[StoredEvent]]:
@@ -373,6 +401,14 @@ class MemoryStore:
             ]
         rows.sort(reverse=newest)
         return [(flow, started_at) for started_at, flow in rows[:limit]]
+
+    async def sizes(self, indexes: Sequence[str]) -> list[int]:
+        """Counts the flows of indexes over all partitions."""
+        for index in indexes:
+            check_index(index)
+        with self._lock:
+            homes = self._data().partitions
+            return [sum(len(home.index(index)) for home in homes) for index in indexes]
 
     async def walk(self, partition: int, index: str, cursor: str, limit: int) -> tuple[list[str], str]:
         """Gives a page of an index by rank and the cursor of the next; `0` begins and ends the walk."""
@@ -430,6 +466,29 @@ class MemoryStore:
         """Gives the live engines, by id."""
         with self._lock:
             return self._data().live_engines(self._clock())
+
+    async def tell_health(self, engine: str, found: bytes, alive_ms: int) -> None:
+        """Keeps what an engine found of the health of the steps, for so long."""
+        check_alive(alive_ms)
+        with self._lock:
+            self._data().health[engine] = (self._clock() + alive_ms, found)
+
+    async def health(self, engines: Sequence[str]) -> list[bytes | None]:
+        """Gives what engines found last; None for one that told nothing lately."""
+        with self._lock:
+            return self._data().live_health(engines, self._clock())
+
+    async def memorize(self, key: str, outputs: bytes, ttl_ms: int) -> None:
+        """Keeps an outcome under a key, for so long from now on."""
+        check_alive(ttl_ms)
+        with self._lock:
+            self._data().keep_memo(key, outputs, self._clock(), ttl_ms)
+
+    async def recall(self, key: str) -> bytes | None:
+        """Gives the outcome that is kept under a key."""
+        with self._lock:
+            until_ms, outputs = self._data().memo.get(key, (0, b""))
+            return outputs if until_ms > self._clock() else None
 
     async def now_ms(self) -> int:
         """Reads the server's clock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from argyll_redis.store.protocol import (
     Committed,
     Dispatch,
     Due,
+    Expired,
     Head,
     ImportedLog,
     Index,
@@ -29,22 +31,29 @@ from argyll_redis.store.protocol import (
     TurnReply,
     Unindex,
     UsePlan,
+    root_of,
 )
 
 FEED = "feed"
 """The name under which a partition's feed is waited for."""
+SHORT_INDEXES = frozenset({"open", "children"})
+"""Those that a flow leaves when it is sealed."""
 
 
 class Log:
     """A flow's events and its head, or the catalog's."""
 
-    __slots__ = ("events", "fields", "sealed", "tx")
+    __slots__ = ("events", "fields", "indexes", "plans", "sealed", "tx")
 
     def __init__(self) -> None:
         self.events: list[StoredEvent] = []
         self.tx = ""
         self.sealed = False
         self.fields: dict[str, str] = {}
+        self.indexes: set[str] = set()
+        """Those that the flow is in, but `open` and `children`."""
+        self.plans: Counter[str] = Counter()
+        """How often it uses each plan."""
 
     @property
     def version(self) -> int:
@@ -112,6 +121,7 @@ class Partition:
         "number",
         "plans",
         "streams",
+        "tree",
     )
 
     def __init__(self, number: int, room: WaitingRoom) -> None:
@@ -123,6 +133,9 @@ class Partition:
         self.due = SortedSet()
         self.indexes: dict[str, SortedSet] = {}
         self.expire = SortedSet()
+        """Roots by the time of the last seal in their tree."""
+        self.tree = SortedSet()
+        """Sealed children, in order of their ids."""
         self.feed = Feed()
         self.dead: list[tuple[str, str, str]] = []
         """Stream, payload and reason of what nobody could read."""
@@ -175,11 +188,75 @@ class Partition:
         log = self.logs[imported.flow] = Log()
         log.events = list(imported.events)
         log.tx = log.events[-1].tx
-        log.sealed = True
         log.fields = dict(imported.fields)
         for index in imported.indexes:
-            self.indexes.setdefault(index, SortedSet()).add(imported.flow, log.started_at)
-        self.expire.add(imported.flow, now_ms)
+            self.add_to_index(imported.flow, log, index)
+        self.seal(imported.flow, log, now_ms)
+        return True
+
+    def add_to_index(self, flow: str, log: Log, index: str) -> None:
+        """Adds a flow to an index: `children` is in the order of ids, any other of start times."""
+        if index not in SHORT_INDEXES:
+            log.indexes.add(index)
+        score = 0 if index == "children" else log.started_at
+        self.indexes.setdefault(index, SortedSet()).add(flow, score)
+
+    def remove_from_index(self, flow: str, log: Log, index: str) -> None:
+        """Takes a flow out of an index if it is there."""
+        log.indexes.discard(index)
+        if (found := self.indexes.get(index)) is not None:
+            found.discard(flow)
+            if not found:
+                del self.indexes[index]
+
+    # ------------------------------------------------------------------- expiry
+
+    def seal(self, flow: str, log: Log, at: int) -> None:
+        """Closes a log. A child that outlives its root, or has none, puts off the end of the tree."""
+        log.sealed = True
+        root = root_of(flow)
+        if flow != root:
+            self.tree.add(flow, 0)
+        of_root = self.logs.get(root)
+        if of_root is None or of_root.sealed:
+            self.expire.add(root, max(at, self.expire.score(root) or 0))
+
+    def remove_expired(self, before_ms: int, limit: int) -> Expired:
+        """Removes trees whose last seal was no later than `before_ms`, children first."""
+        left, removed = limit, 0
+        for root in self.expire.through(before_ms, limit):
+            if left == 0:
+                break
+            if self._is_open(root):
+                self.expire.discard(root)
+                left -= 1
+                continue
+            flows = [*reversed(self.tree.between(f"{root}:", f"{root};")), root]
+            for flow in flows[:left]:
+                removed += self._remove(flow)
+            left = max(0, left - len(flows))
+        return Expired(removed, left == 0)
+
+    def _is_open(self, root: str) -> bool:
+        log = self.logs.get(root)
+        if log is not None and not log.sealed:
+            return True
+        return bool(self.index("children").between(f"{root}:", f"{root};"))
+
+    def _remove(self, flow: str) -> bool:
+        """Removes a flow and what it is in; True if it was there."""
+        log = self.logs.pop(flow, None)
+        self.tree.discard(flow)
+        self.expire.discard(flow)
+        self.remove_from_index(flow, log or _NO_LOG, "open")
+        if log is None:
+            return False
+        for index in list(log.indexes):
+            self.remove_from_index(flow, log, index)
+        for hash, uses in log.plans.items():
+            self.plans[hash].users -= uses
+            if self.plans[hash].users <= 0:
+                del self.plans[hash]
         return True
 
     def _append(self, turn: Turn, at: int) -> Log:
@@ -241,15 +318,11 @@ def _set_head(place: _Place, op: SetHead) -> None:
 
 
 def _add_to_index(place: _Place, op: Index) -> None:
-    place.partition.indexes.setdefault(op.index, SortedSet()).add(place.flow, place.log.started_at)
+    place.partition.add_to_index(place.flow, place.log, op.index)
 
 
 def _remove_from_index(place: _Place, op: Unindex) -> None:
-    indexes = place.partition.indexes
-    if (index := indexes.get(op.index)) is not None:
-        index.discard(place.flow)
-        if not index:
-            del indexes[op.index]
+    place.partition.remove_from_index(place.flow, place.log, op.index)
 
 
 def _use_plan(place: _Place, op: UsePlan) -> None:
@@ -258,11 +331,11 @@ def _use_plan(place: _Place, op: UsePlan) -> None:
     if plan is None:
         plan = plans[op.hash] = Plan(op.bytes)
     plan.users += 1
+    place.log.plans[op.hash] += 1
 
 
 def _seal(place: _Place, _op: Seal) -> None:
-    place.log.sealed = True
-    place.partition.expire.add(place.flow, place.at)
+    place.partition.seal(place.flow, place.log, place.at)
 
 
 _APPLY: Mapping[type, Callable[[_Place, Any], None]] = {

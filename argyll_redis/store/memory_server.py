@@ -34,7 +34,7 @@ def real_now_ms() -> int:
 class Namespace:
     """All data of a namespace from its creation until it is emptied; emptied, it is another one."""
 
-    __slots__ = ("catalog", "engine_infos", "partitions", "queues")
+    __slots__ = ("catalog", "engine_infos", "health", "memo", "partitions", "queues")
 
     def __init__(self, partitions: int, room: WaitingRoom) -> None:
         self.partitions = tuple(Partition(number, room) for number in range(partitions))
@@ -42,6 +42,18 @@ class Namespace:
         self.queues: set[str] = set()
         self.engine_infos: dict[str, tuple[int, EngineInfo]] = {}
         """By engine id: until when it is alive, and what it said."""
+        self.health: dict[str, tuple[int, bytes]] = {}
+        """By engine id: until when it is kept, and what it found of the health of the steps."""
+
+        self.memo: dict[str, tuple[int, bytes]] = {}
+        """By key: until when an outcome is kept, and the outcome; those that were written last are last."""
+
+    def keep_memo(self, key: str, outputs: bytes, now_ms: int, ttl_ms: int) -> None:
+        """Keeps an outcome, and forgets older ones whose time is over."""
+        self.memo.pop(key, None)
+        while self.memo and self.memo[oldest := next(iter(self.memo))][0] <= now_ms:
+            del self.memo[oldest]
+        self.memo[key] = (now_ms + ttl_ms, outputs)
 
     def add_queues(self, queues: Sequence[str]) -> None:
         """Records queues and creates their streams."""
@@ -56,6 +68,12 @@ class Namespace:
         for engine in [engine for engine, (until_ms, _) in infos.items() if until_ms <= now_ms]:
             del infos[engine]
         return tuple(infos[engine][1] for engine in sorted(infos))
+
+    def live_health(self, engines: Sequence[str], now_ms: int) -> list[bytes | None]:
+        """Gives what engines found lately, and forgets what is older."""
+        for engine in [engine for engine, (until_ms, _) in self.health.items() if until_ms <= now_ms]:
+            del self.health[engine]
+        return [self.health[engine][1] if engine in self.health else None for engine in engines]
 
     def append_catalog(
         self, version: int, last_tx: str, tx: str, events: Sequence[NewEvent], now_ms: int
@@ -170,6 +188,7 @@ def _partition_picture(partition: Partition) -> dict[str, object]:
         "due": sorted(partition.due),
         "indexes": {name: sorted(index) for name, index in partition.indexes.items()},
         "expire": sorted(partition.expire),
+        "tree": sorted(partition.tree),
         "feed": [(entry.flow, entry.first, entry.last, entry.status) for entry in partition.feed],
         "dead": list(partition.dead),
     }

@@ -242,6 +242,20 @@ class SortedSet:
             del self._scores[member]
         return members
 
+    def between(self, first: str, end: str) -> list[str]:
+        """Gives the members from `first` up to `end`, that one excluded, of a set whose scores are all 0."""
+        begin = bisect_left(self._order, (0, first))
+        return [member for _, member in self._order[begin : bisect_left(self._order, (0, end))]]
+
+    def through(self, score: int, limit: int) -> list[str]:
+        """Gives up to `limit` members of at most this score, lowest first."""
+        end = bisect_right(self._order, score, key=itemgetter(0))
+        return [member for _, member in self._order[: min(end, limit)]]
+
+    def score(self, member: str) -> int | None:
+        """The score of a member; None when it is not there."""
+        return self._scores.get(member)
+
     def rows(self, start: int, stop: int) -> list[tuple[int, str]]:
         """Gives (score, member) of the ranks from `start` up to `stop`, that one excluded."""
         return self._order[start:stop]

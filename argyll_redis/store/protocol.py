@@ -29,8 +29,13 @@ BLOCK_LIMIT_MS = 2_000
 
 
 def partition_of(flow: str, partitions: int) -> int:
-    """Tells in which partition a flow lives: with its root, whose id ends before the first colon."""
-    return crc32(flow.partition(":")[0].encode()) % partitions
+    """Tells in which partition a flow lives: with its root."""
+    return crc32(root_of(flow).encode()) % partitions
+
+
+def root_of(flow: str) -> str:
+    """Names the root of the tree that a flow belongs to; a root's own id has no colon."""
+    return flow.partition(":")[0]
 
 
 def work_stream(queue: str) -> str:
@@ -106,7 +111,8 @@ class SetHead(NamedTuple):
 
 
 class Index(NamedTuple):
-    """Adds the flow to an index (`open`, `done:<status>`, `label:<k>=<v>`, `children`) at its start time."""
+    """Adds the flow to an index (`open`, `done:<status>`, `label:<k>=<v>`) at its start time, or to
+    `children`, which is in the order of ids."""
 
     index: str  # pyright: ignore[reportIncompatibleMethodOverride]
 
@@ -125,7 +131,7 @@ class UsePlan(NamedTuple):
 
 
 class Seal(NamedTuple):
-    """Closes the log: later turns with events are refused. Adds the flow to `expire`."""
+    """Closes the log: later turns with events are refused. The tree's time begins with its last seal."""
 
 
 Op = Ack | Dispatch | Due | Settle | SetHead | Index | Unindex | UsePlan | Seal
@@ -292,6 +298,10 @@ class KeepReply:
     """The live ones, by id."""
 
 
+EntryKey = tuple[int, str, str]
+"""(partition, stream, entry id)."""
+
+
 class Lease(NamedTuple):
     """An entry in flight, to be renewed, and the flow it is for."""
 
@@ -308,10 +318,10 @@ class RenewReply:
     statuses: Mapping[str, str]
     """Status from the head of each flow named; absent for a flow that does not exist."""
     unnamed: tuple[Entry, ...]
-    """Entries pending for this consumer that were not named and that nobody had before; not renewed."""
+    """Entries pending for this consumer that were not named and that nobody had before; renewed."""
     taken: tuple[Entry, ...] = ()
-    """Those not named that were taken over from another consumer, which may have run them. At most 100
-    of both kinds a stream."""
+    """Those not named that were taken over from another consumer, which may have run them; not
+    renewed. At most 100 of both kinds a stream."""
 
 
 class FeedEntry(NamedTuple):
@@ -361,6 +371,14 @@ class ImportedLog:
     """Of the head, as `SetHead` would set them."""
     indexes: Sequence[str]
     """The flow is added to these at the time of its first event."""
+
+
+class Expired(NamedTuple):
+    """What a call has removed because its time was over."""
+
+    flows: int
+    more: bool
+    """Whether there may be more to remove at once."""
 
 
 class NamespaceInfo(NamedTuple):
@@ -417,10 +435,18 @@ class Store(Protocol):
 
     async def keep(self, keep: Keep) -> KeepReply: ...
 
-    def renew(self, consumer: str, leases: Sequence[Lease], streams: Sequence[tuple[int, str]]) -> RenewReply:
+    def renew(
+        self,
+        consumer: str,
+        leases: Sequence[Lease],
+        streams: Sequence[tuple[int, str]],
+        *,
+        known: Sequence[EntryKey] = (),
+    ) -> RenewReply:
         """Renews leases that are still this consumer's, and looks for entries in `streams` that it
-        did not name (the reply that delivered them, or took them over, was lost). Blocking, on a
-        connection of its own: called from the renewer's thread."""
+        neither holds nor knows (the reply that delivered them, or took them over, is lost, or waits
+        for a busy event loop). `known` are entries that it has let go of: not renewed, not looked
+        for. Blocking, on a connection of its own: called from the renewer's thread."""
         ...
 
     async def release(self, consumer: str, entries: Sequence[Entry], delay_ms: int = 0) -> int:
@@ -437,6 +463,17 @@ class Store(Protocol):
         nothing pending; True if from all."""
         ...
 
+    async def reap(self, partition: int, min_idle_ms: int) -> None:
+        """Forgets the consumers of a partition that have nothing pending, are no live engines, and
+        have not read for so long."""
+        ...
+
+    async def expire(self, partition: int, *, keep_ms: int, limit: int) -> Expired:
+        """Removes the trees of a partition whose last flow was sealed more than `keep_ms` ago: of each
+        the children first, the root last, `limit` flows at most (1 to 1,000). A tree with an open flow
+        stays whole."""
+        ...
+
     async def load(self, reads: Sequence[tuple[str, int, int]]) -> list[list[StoredEvent]]:
         """Reads logs: for each (flow, after version, limit) the events that follow. One round trip."""
         ...
@@ -451,6 +488,10 @@ class Store(Protocol):
 
     async def index(self, index: str, *, newest: bool = True, limit: int = 1_000) -> list[tuple[str, int]]:
         """Flows of an index over all partitions with their start time (ms), sorted by time, then id."""
+        ...
+
+    async def sizes(self, indexes: Sequence[str]) -> list[int]:
+        """Counts the flows of indexes over all partitions. One round trip."""
         ...
 
     async def walk(self, partition: int, index: str, cursor: str, limit: int) -> tuple[list[str], str]:
@@ -485,6 +526,22 @@ class Store(Protocol):
 
     async def engines(self) -> tuple[EngineInfo, ...]:
         """The live engines, by id."""
+        ...
+
+    async def tell_health(self, engine: str, found: bytes, alive_ms: int) -> None:
+        """Keeps what an engine found of the health of the steps, for so long."""
+        ...
+
+    async def health(self, engines: Sequence[str]) -> list[bytes | None]:
+        """What engines found last; None for one that told nothing lately. One round trip."""
+        ...
+
+    async def memorize(self, key: str, outputs: bytes, ttl_ms: int) -> None:
+        """Keeps an outcome under a key, for so long from now on."""
+        ...
+
+    async def recall(self, key: str) -> bytes | None:
+        """The outcome that is kept under a key; None when there is none."""
         ...
 
     async def now_ms(self) -> int:

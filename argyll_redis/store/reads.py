@@ -83,16 +83,47 @@ class Reads:
         check_index(index)
         if limit < 1:
             return []
+        rows: list[list[tuple[int, str]]] = [[] for _ in range(self.partitions)]
+        behind = list(range(self.partitions))
+        goes_on: dict[int, bool] = {}
+        # Flows are spread evenly: twice a partition's share is hardly ever too little.
+        share = min(limit, max(PAGE, 2 * limit // self.partitions))
+        while behind:
+            pages = await self._pages(index, {place: len(rows[place]) for place in behind}, share, newest)
+            for place, page in zip(behind, pages, strict=True):
+                rows[place] += page
+                goes_on[place] = len(page) == share
+            behind = _behind(rows, goes_on, limit, newest=newest)
+        merged = islice(dict.fromkeys(merge(*rows, reverse=newest)), limit)
+        return [(flow, started_at) for started_at, flow in merged]
+
+    async def _pages(
+        self, index: str, begins: Mapping[int, int], count: int, newest: bool
+    ) -> list[list[tuple[int, str]]]:
+        """Reads rows of an index in partitions, from a rank each on."""
         order = ("REV",) if newest else ()
         replies = await self._commands.pipeline(
             [
-                ("ZRANGE", self._keys.of(partition, index), 0, limit - 1, *order, "WITHSCORES")
-                for partition in range(self.partitions)
+                ("ZRANGE", self._keys.of(place, index), begin, begin + count - 1, *order, "WITHSCORES")
+                for place, begin in begins.items()
             ]
         )
-        lists = [[(int(score), flow.decode()) for flow, score in _pairs(reply)] for reply in replies]
-        merged = islice(merge(*lists, reverse=newest), limit)
-        return [(flow, started_at) for started_at, flow in merged]
+        return [[(int(score), flow.decode()) for flow, score in _pairs(reply)] for reply in replies]
+
+    async def sizes(self, indexes: Sequence[str]) -> list[int]:
+        """Counts the flows of indexes over all partitions. One round trip."""
+        for index in indexes:
+            check_index(index)
+        commands = [
+            ("ZCARD", self._keys.of(partition, index))
+            for index in indexes
+            for partition in range(self.partitions)
+        ]
+        counts: list[int] = await self._commands.pipeline(commands)
+        return [
+            sum(counts[place * self.partitions : (place + 1) * self.partitions])
+            for place in range(len(indexes))
+        ]
 
     async def walk(self, partition: int, index: str, cursor: str, limit: int) -> tuple[list[str], str]:
         """Gives a page of an index by rank; cursor `0` begins and ends the walk."""
@@ -177,6 +208,14 @@ class Reads:
         found = [unpack_engine(id, fields) for id, fields in zip(ids, kept, strict=True)]
         return tuple(sorted((engine for engine in found if engine), key=lambda engine: engine.id))
 
+    async def health(self, engines: Sequence[str]) -> list[bytes | None]:
+        """Gives what engines found last; None for one that told nothing lately. One round trip."""
+        return await self._commands.pipeline([("GET", self._keys.health(engine)) for engine in engines])
+
+    async def recall(self, key: str) -> bytes | None:
+        """Gives the outcome that is kept under a key."""
+        return await self._commands.call(("GET", self._keys.memo(key)))
+
     async def peek(self) -> NamespaceInfo | None:
         """Looks whether the namespace exists; from then on the store knows its partitions."""
         layout, partitions, ready = await self._commands.call(
@@ -258,6 +297,19 @@ class Reads:
 
     def _flow_key(self, kind: str, flow: str) -> str:
         return self._keys.of(partition_of(flow, self.partitions), f"{kind}:{flow}")
+
+
+def _behind(
+    rows: Sequence[Sequence[tuple[int, str]]], goes_on: Mapping[int, bool], limit: int, *, newest: bool
+) -> list[int]:
+    """The partitions that have to be read on, so that the first rows of all are known: those whose last
+    row that was read is nearest to the first."""
+    ends = {place: rows[place][-1] for place, more in goes_on.items() if more}
+    if not ends:
+        return []
+    edge = max(ends.values()) if newest else min(ends.values())
+    known = sum(row >= edge if newest else row <= edge for page in rows for row in page)
+    return [place for place, end in ends.items() if end == edge] if known < limit else []
 
 
 def _id(raw: bytes) -> tuple[int, int]:

@@ -15,14 +15,17 @@ import anyio
 from argyll_redis.errors import InvalidInput, NamespaceEmptied, StoreUnavailable, StoreUnfit
 from argyll_redis.store.answers import NoGroup, NoScript, code_of, exception_for, is_known
 from argyll_redis.store.check import (
+    check_alive,
     check_append,
     check_entry,
+    check_expire,
     check_fetch,
     check_import,
     check_keep,
     check_partition,
     check_place,
     check_queues,
+    check_reap,
 )
 from argyll_redis.store.connect import BlockingLink, Connector, Link, Reply, UrlConnector
 from argyll_redis.store.fitness import NOT_TOLD, Finding, judge, parse_info
@@ -32,6 +35,8 @@ from argyll_redis.store.protocol import (
     CONTROL,
     CommitReply,
     Entry,
+    EntryKey,
+    Expired,
     Fetch,
     ImportedLog,
     Keep,
@@ -132,7 +137,10 @@ class RedisStore(Reads):
         """Gives what the server says of itself; nothing when the user may not ask."""
         (reply,) = await self._commands.attempts([("INFO",)])
         if not isinstance(reply, Exception):
-            return parse_info(reply)
+            info = parse_info(reply) if isinstance(reply, bytes) else {}
+            if "redis_version" not in info:  # Valkey gives one, too
+                raise StoreUnfit(f"what answers at {self.address} is not Redis (correct the URL)")
+            return info
         if is_known(reply) and code_of(reply) != "NOPERM":
             raise exception_for(reply)
         return {}
@@ -159,7 +167,8 @@ class RedisStore(Reads):
             instance, layout, partitions = await self._run("create", keys, arguments)
             if layout != LAYOUT:
                 raise StoreUnfit(
-                    f"namespace {self._keys.namespace} has layout {layout}, and this version knows {LAYOUT}"
+                    f"namespace {self._keys.namespace} has layout {layout}, and this version knows {LAYOUT} "
+                    "(use the version of argyll that made it, or a newer one)"
                 )
             if partitions == self.partitions:
                 self._instance = instance.decode()
@@ -250,7 +259,14 @@ class RedisStore(Reads):
             engines=tuple(sorted((engine for engine in found if engine), key=lambda engine: engine.id)),
         )
 
-    def renew(self, consumer: str, leases: Sequence[Lease], streams: Sequence[tuple[int, str]]) -> RenewReply:
+    def renew(
+        self,
+        consumer: str,
+        leases: Sequence[Lease],
+        streams: Sequence[tuple[int, str]],
+        *,
+        known: Sequence[EntryKey] = (),
+    ) -> RenewReply:
         """Renews leases that are still this consumer's. Blocking: called from the renewer's thread.
 
         More than `RENEW_LIMIT` leases take more calls; the last one looks for what is unnamed.
@@ -260,14 +276,15 @@ class RedisStore(Reads):
         last = max(0, len(leases) - 1) // RENEW_LIMIT * RENEW_LIMIT
         for begin in range(0, last, RENEW_LIMIT):
             self._renew_page(consumer, leases[begin : begin + RENEW_LIMIT], (), (), lost, statuses)
-        found = self._renew_page(consumer, leases[last:], leases[:last], streams, lost, statuses)
+        not_here = [*(lease[:3] for lease in leases[:last]), *known]
+        found = self._renew_page(consumer, leases[last:], not_here, streams, lost, statuses)
         return RenewReply(tuple(lost), statuses, *found)
 
     def _renew_page(
         self,
         consumer: str,
         page: Sequence[Lease],
-        renewed: Sequence[Lease],
+        known: Sequence[EntryKey],
         streams: Sequence[tuple[int, str]],
         lost: list[Lease],
         statuses: dict[str, str],
@@ -275,10 +292,10 @@ class RedisStore(Reads):
         """Renews one page; adds to what is lost and to the statuses, and gives what is unnamed: what was
         delivered, and what was taken over."""
         named = Partitions()
-        arguments: list[Argument] = [self._instance, consumer, len(page), len(renewed), len(streams)]
+        arguments: list[Argument] = [self._instance, consumer, len(page), len(known), len(streams)]
         for partition, stream, entry, flow in page:
             arguments += (named.number(partition), stream, entry, flow)
-        for partition, stream, entry, _ in renewed:
+        for partition, stream, entry in known:
             arguments += (named.number(partition), stream, entry)
         for partition, stream in streams:
             arguments += (named.number(partition), stream)
@@ -317,6 +334,32 @@ class RedisStore(Reads):
         streams = [CONTROL, *map(work_stream, await self.queues())]
         keys = [self._keys.engines, *self._ids]
         return await self._run("retire", keys, [self._instance, consumer, *streams]) == 1
+
+    async def reap(self, partition: int, min_idle_ms: int) -> None:
+        """Forgets consumers that have nothing pending, are no live engines, and have not read for so long."""
+        check_reap(partition, self.partitions, min_idle_ms)
+        streams = [CONTROL, *map(work_stream, await self.queues())]
+        keys = [self._keys.engines, self._ids[partition]]
+        await self._run("reap", keys, [self._instance, min_idle_ms, *streams])
+
+    async def expire(self, partition: int, *, keep_ms: int, limit: int) -> Expired:
+        """Removes the trees of a partition whose time is over, children first. One script call."""
+        check_expire(partition, self.partitions, keep_ms=keep_ms, limit=limit)
+        arguments = [self._instance, keep_ms, limit]
+        flows, more = await self._run("expire", [self._ids[partition]], arguments)
+        return Expired(flows, more == 1)
+
+    async def tell_health(self, engine: str, found: bytes, alive_ms: int) -> None:
+        """Keeps what an engine found of the health of the steps, for so long."""
+        check_alive(alive_ms)
+        await self._run(
+            "health", [self._keys.health(engine), self._ids[0]], [self._instance, found, alive_ms]
+        )
+
+    async def memorize(self, key: str, outputs: bytes, ttl_ms: int) -> None:
+        """Keeps an outcome under a key, for so long from now on. One command: nothing else hangs on it."""
+        check_alive(ttl_ms)
+        await self._commands.call(("SET", self._keys.memo(key), outputs, "PX", ttl_ms))
 
     async def import_log(self, log: ImportedLog) -> bool:
         """Writes the log of a flow that does not exist here, sealed; False when the flow exists."""

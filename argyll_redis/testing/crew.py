@@ -9,6 +9,7 @@ from functools import partial
 
 from argyll_redis.core.commands import Accepted, Broken, Outcome, Succeeded, Unfinished
 from argyll_redis.core.model import JSON, Step, StepType
+from argyll_redis.core.outbox import UNDO
 from argyll_redis.errors import StoreUnavailable
 from argyll_redis.runtime.engine import Engine, EngineConfig
 from argyll_redis.runtime.keeper import Keeper
@@ -60,6 +61,8 @@ class Crew:
         """By place; a place may be empty for a while."""
         self.restored = 0
         """What sweeps have restored."""
+        self.orphans = 0
+        """Children that sweeps have cancelled, as nobody had."""
         self._stage = stage
         self._outside = outside
         self._generations: dict[int, int] = {}
@@ -107,6 +110,7 @@ class Crew:
             config,
             self._handlers(running),
             can_do=lambda step: step.id not in spec.lacks,
+            can_undo=lambda step: step.id not in spec.lacks,
             until=running.stop.wait,
             on_ready=running.take,
         )
@@ -132,6 +136,7 @@ class Crew:
         name = running.process.name
         if running.keeper is not None:
             self.restored += running.keeper.restored
+            self.orphans += running.keeper.orphans
         if running.process.is_dead:
             stage.note(name, "is gone")
         elif task.cancelled() and not stage.is_over:
@@ -189,8 +194,10 @@ class Crew:
         """Works for a while, then comes to something, if the engine lives."""
         stage = self._stage
         draw, habits, who = stage.random, stage.scenario.habits, running.process.name
-        item = f"{job.flow_id} {job.step.id} {job.token[:6]}/{job.attempt}"
-        stage.journal.calls.setdefault(job.flow_id, []).append(Call(job.token, job.attempt, stage.now_ms()))
+        undo = UNDO if job.undo else ""
+        item = f"{job.flow_id} {job.step.id} {job.token[:6]}{undo}/{job.attempt}"
+        call = Call(job.token + undo, job.attempt, stage.now_ms())
+        stage.journal.calls.setdefault(job.flow_id, []).append(call)
         stage.note(who, f"calls {item}")
         outcome = self._draw_outcome(job)
         length_ms = self._draw_length_ms(job.step)
@@ -235,6 +242,8 @@ class Crew:
             return Broken("broken")
         if drawn < habits.breaks + habits.fails:
             return Unfinished("not yet", draw.randint(0, 300) if draw.random() < 0.2 else None)
+        if job.undo is not None:
+            return Succeeded({})
         if job.step.id in self._outside.served and draw.random() < habits.accepts:
             self._outside.will_complete(job)
             return Accepted()

@@ -21,6 +21,7 @@ from argyll_redis.errors import StoreUnavailable
 from argyll_redis.store.protocol import (
     CommitReply,
     Entry,
+    EntryKey,
     FeedReply,
     Fetch,
     Lease,
@@ -31,7 +32,7 @@ from argyll_redis.store.protocol import (
     Turn,
     TurnReply,
 )
-from argyll_redis.testing.virtual import MS, Process
+from argyll_redis.testing.virtual import MS, WAITS_AT_SERVER, Process
 
 T = TypeVar("T")
 
@@ -113,17 +114,26 @@ class Network:
 
     def draw(self, who: str, call: str) -> Fault | None:
         """Which fault strikes a call, if any."""
-        table = self._tables.get(call)
-        if table is None:
-            table = self._tables[call] = self._rates.of(call)
+        table = self.table(call)
         drawn = self._random.random()
         if not table or drawn >= table[-1][0]:
             return None
         fault = next(fault for limit, fault in table if drawn < limit)
+        self.take(who, call, fault)
+        return fault
+
+    def table(self, call: str) -> list[tuple[float, Fault]]:
+        """The kinds that may strike a call, as `Rates.of` gives them."""
+        table = self._tables.get(call)
+        if table is None:
+            table = self._tables[call] = self._rates.of(call)
+        return table
+
+    def take(self, who: str, call: str, fault: Fault) -> None:
+        """Counts a fault that strikes, and writes it down."""
         self.counts[fault] += 1
         if fault is not Fault.DELAY:
             self.note(who, f"{call} {fault}")
-        return fault
 
     def delay_s(self) -> float:
         return self._random.random() * DELAY_MS / MS
@@ -197,7 +207,14 @@ class FaultyStore:
         self._network.pause(self._process)
         await asyncio.sleep(0)  # this task goes on when its process does
 
-    def renew(self, consumer: str, leases: Sequence[Lease], streams: Sequence[tuple[int, str]]) -> RenewReply:
+    def renew(
+        self,
+        consumer: str,
+        leases: Sequence[Lease],
+        streams: Sequence[tuple[int, str]],
+        *,
+        known: Sequence[EntryKey] = (),
+    ) -> RenewReply:
         """The one call that waits for nothing, so nothing delays it."""
         if self._process.is_dead:
             raise asyncio.CancelledError
@@ -206,7 +223,7 @@ class FaultyStore:
         if fault in (Fault.CRASH_BEFORE, Fault.PAUSE_BEFORE, Fault.REFUSE, Fault.LATE):
             reply = None
         else:
-            reply = self.inner.renew(consumer, leases, streams)
+            reply = self.inner.renew(consumer, leases, streams, known=known)
         if fault in CRASHES:
             self._crash()
         if fault in (Fault.PAUSE_BEFORE, Fault.PAUSE_AFTER):
@@ -220,7 +237,7 @@ class FaultyStore:
         is this process's."""
         waiting: asyncio.Task[T] = asyncio.get_running_loop().create_task(
             call(*given),  # type: ignore[arg-type]
-            context=Context(),
+            context=_at_server(),
         )
         try:
             return await waiting
@@ -278,6 +295,13 @@ class OldVersion(Before):
 
     def _see(self, event: StoredEvent) -> StoredEvent:
         return event._replace(type=f"new_{event.type}") if event.type == self._unknown else event
+
+
+def _at_server() -> Context:
+    """A context of no process, in which something waits at the server."""
+    context = Context()
+    context.run(WAITS_AT_SERVER.set, True)
+    return context
 
 
 def _do(call: Callable[[], Awaitable[object]]) -> None:

@@ -9,6 +9,7 @@ from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import Plan
 from argyll_redis.core.outbox import outstanding
 from argyll_redis.core.state import Flow
+from argyll_redis.core.sub_flows import child_id, waiting_children
 from argyll_redis.runtime.logs import Logs
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.memory_partition import Log, Partition
@@ -41,6 +42,10 @@ class Observer:
                     flow = self.flows.setdefault(flow_id, Flow(flow_id))
                     evolve(flow, events[flow.version :])
 
+    def fold(self, flow_id: str) -> Flow:
+        """A flow at the version of the last look, on a fold of its own: it stays as it is."""
+        return evolve(Flow(flow_id), self.events[flow_id])
+
     def _read_plans(self, partition: Partition) -> None:
         for hash, plan in partition.plans.items():
             if hash not in self._plans:
@@ -64,7 +69,18 @@ class Observer:
                     continue
                 references = references if references is not None else _references(partition)
                 found += _lacks(flow, references, now_ms)
+                found += self._lacks_of_children(flow, references)
         return found
+
+    def _lacks_of_children(self, flow: Flow, references: set[tuple[str, str]]) -> Iterator[str]:
+        """What a flow that waits for children lacks: a child, or the word of one that has ended."""
+        for item in waiting_children(flow):
+            child = self.flows.get(child_id(flow.id, item.step, item.token))
+            word = f"{flow.id} child {item.step} {item.token} "
+            if child is None:
+                yield f"the child of {flow.id} {item.step} {item.token}"
+            elif child.is_over and not any(payload.startswith(word) for _, payload in references):
+                yield word
 
     def is_quiet(self) -> bool:
         """Whether every flow is deactivated and no entry waits, runs or is due."""

@@ -188,6 +188,7 @@ class Outside:
             init=flow.init,
             labels=flow.labels,
             timeout_ms=flow.timeout_ms,
+            compensate=flow.compensate,
             linger_ms=flow.linger_ms,
         )
         answer = await self._ask(flow.id, command)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-from argyll_redis.core import decide
+from argyll_redis.core import decide, events, outbox, rules_children
 from argyll_redis.core.commands import Outcome, Report
 from argyll_redis.core.state import WorkItem
 from argyll_redis.core.turn import Turn as CoreTurn
@@ -29,6 +29,7 @@ from argyll_redis.store.protocol import (
     Committed,
     Dispatch,
     Entry,
+    EntryKey,
     Fetch,
     Keep,
     KeepReply,
@@ -217,8 +218,15 @@ _plant("M6", "an outcome counts whatever attempt it is of", patch=lambda: _refus
 
 
 class _TellsNoTakeover(MemoryStore):
-    def renew(self, consumer: str, leases: Sequence[Lease], streams: Sequence[tuple[int, str]]) -> RenewReply:
-        reply = super().renew(consumer, leases, streams)
+    def renew(
+        self,
+        consumer: str,
+        leases: Sequence[Lease],
+        streams: Sequence[tuple[int, str]],
+        *,
+        known: Sequence[EntryKey] = (),
+    ) -> RenewReply:
+        reply = super().renew(consumer, leases, streams, known=known)
         return replace(reply, unnamed=(*reply.unnamed, *reply.taken), taken=())
 
 
@@ -241,4 +249,69 @@ _plant(
     "M11",
     "an entry that is let go of keeps its slot",
     patch=lambda: _replacing(Engine, "_forget", _keep_slot),
+)
+
+
+# --------------------------------------------------------- M12, M13: parents, children
+
+
+class _TellsParentsLater(Before):
+    async def commit(self, turns: Sequence[Turn], fetch: Fetch | None = None) -> CommitReply:
+        words = [
+            [op for op in turn.ops if type(op) is Dispatch and " child " in op.payload] for turn in turns
+        ]
+        bare = [
+            replace(turn, ops=[op for op in turn.ops if op not in word])
+            for turn, word in zip(turns, words, strict=True)
+        ]
+        reply = await self.store.commit(bare, fetch)
+        for turn, answer, word in zip(turns, reply.turns, words, strict=True):
+            if word and isinstance(answer, Committed):
+                await self.store.call("tell", self._add, turn.partition, word)
+        return reply
+
+    async def _add(self, partition: int, words: Sequence[Dispatch]) -> None:
+        server = _server_of(self.store)
+        for op in words:
+            server.namespace.partitions[partition].add_entry(op.stream, op.payload, server.now_ms())
+
+
+def _cancel_no_child(*_: object) -> None:
+    pass
+
+
+_plant("M12", "a parent is told of its child's end by a call of its own", wrap=_before(_TellsParentsLater))
+_plant(
+    "M13",
+    "children go on when nobody waits for them any more",
+    patch=lambda: _replacing(rules_children, "child_is_needless", _cancel_no_child),
+    from_seed=320,
+)
+
+
+# ------------------------------------------------------------------ M14: deadlines
+
+
+def _no_timers(_: object) -> dict[str, int]:
+    return {}
+
+
+_plant(
+    "M14",
+    "a deadline starts without a due entry",
+    patch=lambda: _replacing(outbox, "_deadline_timers", _no_timers),
+)
+
+
+# ------------------------------------------------------------- M15: compensations
+
+
+def _undo_nothing(*_: object) -> None:
+    pass
+
+
+_plant(
+    "M15",
+    "what succeeds after its step has failed is not undone",
+    patch=lambda: _replacing(events, "item_has_ended", _undo_nothing),
 )

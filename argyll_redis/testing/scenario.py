@@ -17,6 +17,8 @@ from argyll_redis.core.plan import make_plan
 from argyll_redis.runtime.cache import CACHED_FLOWS
 from argyll_redis.testing.faults import Fault, Rates
 from argyll_redis.testing.limits import draw_limits
+from argyll_redis.testing.scenario_children import draw_flow_steps, draw_items
+from argyll_redis.testing.scenario_inputs import draw_inputs
 
 LEASES_MS = (800, 2_000)
 PREDICATES = (
@@ -49,6 +51,7 @@ class FlowSpec:
     """When somebody cancels it; None: nobody does."""
     starts: int
     """How often it is started with the same: more than once, from different clients."""
+    compensate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +131,25 @@ def draw_scenario(seed: int) -> Scenario:
     is_big = draw.random() < 0.015
     loses = not is_calm and draw.random() < 0.2
     definitions = _draw_definitions(draw, lease_ms, is_big=is_big)
+    draw_inputs(seed, definitions, lease_ms)
+    if not is_big:
+        definitions += draw_flow_steps(seed, definitions, lambda draw: _draw_work(draw, lease_ms))
+    draw_undos(seed, definitions)
     events = register(Catalog(), definitions)
     catalog = apply_all(Catalog(), [(event, 0) for event in events])
     flows = 1 if is_big else draw.randint(1, 5)
+    undo = Random(f"undo flows {seed}")
     return Scenario(
         lease_ms=lease_ms,
         faults_ms=faults_ms,
-        rates=Rates() if is_calm else _draw_rates(draw),
+        rates=Rates() if is_calm else draw_rates(draw),
         habits=_draw_habits(draw, is_calm=is_calm, is_big=is_big),
         definitions=tuple(definitions),
         registers=draw.random() < 0.2,
-        flows=tuple(_draw_flow(draw, catalog, number, faults_ms, is_big) for number in range(flows)),
+        flows=tuple(
+            _draw_flow(draw, catalog, number, faults_ms, is_big, draw_items(seed), undo)
+            for number in range(flows)
+        ),
         engines=_draw_engines(draw, catalog, lease_ms, faults_ms, loses=loses),
         clients=draw.randint(1, 2),
         duplicates=0 if is_calm or draw.random() < 0.6 else draw.randint(1, 4),
@@ -150,7 +161,7 @@ def draw_scenario(seed: int) -> Scenario:
     )
 
 
-def _draw_rates(draw: Random) -> Rates:
+def draw_rates(draw: Random) -> Rates:
     """Each kind of fault is rare, frequent, or does not strike at all."""
     base = {
         Fault.DELAY: 0.1,
@@ -263,6 +274,15 @@ def _draw_work(draw: Random, lease_ms: int) -> dict[str, Any]:
     return work
 
 
+def draw_undos(seed: int, definitions: list[dict[str, Any]]) -> None:
+    """Lets some steps of some seeds know how to undo."""
+    draw = Random(f"undo {seed}")
+    share = draw.choice((0.0, 0.3, 0.9))
+    for definition in definitions:
+        if "python" in definition and draw.random() < share:
+            definition["python"]["undo"] = "undo"
+
+
 def makes_list(step: Step) -> bool:
     """Whether a step's function gives lists."""
     return step.python is not None and step.python.handler == "list"
@@ -271,17 +291,27 @@ def makes_list(step: Step) -> bool:
 # ------------------------------------------------------------- flows, engines
 
 
-def _draw_flow(draw: Random, catalog: Catalog, number: int, faults_ms: int, is_big: bool) -> FlowSpec:
+def _draw_flow(
+    draw: Random,
+    catalog: Catalog,
+    number: int,
+    faults_ms: int,
+    is_big: bool,
+    items: dict[str, list[JSON]],
+    undo: Random,
+) -> FlowSpec:
     ids = sorted(catalog.steps)
     goals = list(dict.fromkeys([ids[-1], *draw.sample(ids, draw.randint(0, 1))]))
     init: dict[str, list[JSON]] = {
         "a": [draw.randint(0, 9)],
         "l": [[draw.randint(0, 9) for _ in range(draw.randint(100, 150) if is_big else draw.randint(0, 4))]],
     }
+    init |= items if any(step.startswith("t") for step in ids) else {}
     is_timed = draw.random() < 0.15
+    plan = make_plan(catalog, [StepId(goal) for goal in goals], init, RetryDefaults())
     return FlowSpec(
         id=f"f{number}",
-        plan=make_plan(catalog, [StepId(goal) for goal in goals], init, RetryDefaults()),
+        plan=plan,
         seed=f"{draw.getrandbits(128):032x}",
         init=init,
         labels={"tenant": draw.choice("xy")} if draw.random() < 0.3 else {},
@@ -290,6 +320,7 @@ def _draw_flow(draw: Random, catalog: Catalog, number: int, faults_ms: int, is_b
         linger_ms=draw.randint(200, 3_000),
         cancel_ms=round(draw.random() * faults_ms) if draw.random() < 0.12 else None,
         starts=2 if draw.random() < 0.15 else 1,
+        compensate="flow" if not plan.children and undo.random() < 0.3 else None,
     )
 
 

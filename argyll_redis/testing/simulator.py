@@ -124,7 +124,7 @@ class Run:
         self._outside.start()
         self._crew.start()
         do_mischief(stage)
-        while stage.loop.now_ms() < stage.scenario.faults_ms:
+        while stage.loop.now_ms() < stage.scenario.faults_ms and not self._is_done():
             await self._look()
         stage.calm()
         if await self._until_quiet(stage.loop.now_ms() + QUIET_MS):
@@ -132,6 +132,10 @@ class Run:
             await self._close()
         self._judge()
         stage.is_over = True
+
+    def _is_done(self) -> bool:
+        """Whether faults could strike nothing any more."""
+        return False
 
     async def _look(self) -> None:
         """Waits a little, then looks whether every open flow has what it needs."""
@@ -198,11 +202,14 @@ class Run:
         self._take(verdict.judge_catalog(stage))
         if self._crew.restored and not stage.scenario.loses_entries:
             stage.object(f"I-20: the sweep had to restore {self._crew.restored} entries")
+        if self._crew.orphans and not stage.is_disturbed:
+            stage.object(f"I-24: nobody cancelled {self._crew.orphans} children, and nothing went wrong")
         self._take(f"unhandled: {each}" for each in stage.loop.complaints)
 
     def _take(self, found: Iterator[str]) -> None:
         for violation in found:
             self.stage.object(violation)
+
 
 def _report(run: Run, seed: int, bug: Bug) -> Report:
     stage, digest = run.stage, 0

@@ -46,6 +46,8 @@ class Bug:
     """Stands before the network: what goes wrong between two calls."""
     patch: Callable[[], AbstractContextManager[object]] = nullcontext
     """Replaces a rule for as long as it is entered."""
+    from_seed: int = 0
+    """Where a short search begins, for a bug that shows in few seeds."""
 
 
 NO_BUG = Bug("", "nothing is planted")
@@ -65,6 +67,7 @@ class Acked(NamedTuple):
     flow: str
     token: str
     outputs: dict[str, JSON]
+    """By inner name, as they were sent."""
 
 
 @dataclass(slots=True)
@@ -148,4 +151,8 @@ class Stage:
         return node
 
     def plans(self) -> list[Plan]:
-        return [flow.plan for flow in self.scenario.flows]
+        """The plans of all flows, and of their children."""
+        plans = [flow.plan for flow in self.scenario.flows]
+        for plan in plans:
+            plans.extend(plan.children.values())  # and so theirs, as the list grows
+        return plans

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from argyll_redis.core import events as e
 from argyll_redis.core.audit import audit_calls, audit_log
+from argyll_redis.core.audit_children import Kinship
+from argyll_redis.core.commands import Broken, Succeeded
 from argyll_redis.core.decide import CANCELLED, evolve
 from argyll_redis.core.events import Recorded
+from argyll_redis.core.events_undo import CompFailed, CompStarted, CompSucceeded
+from argyll_redis.core.mapping import judge
 from argyll_redis.core.model import Token
-from argyll_redis.core.state import Flow
+from argyll_redis.core.outbox import UNDO
+from argyll_redis.core.state import Flow, WorkItem
+from argyll_redis.core.sub_flows import is_child
 from argyll_redis.runtime.node import Node
 from argyll_redis.store.codec import decode
 from argyll_redis.store.memory_partition import Partition
 from argyll_redis.store.protocol import CONTROL, work_stream
 from argyll_redis.testing.observer import Observer
-from argyll_redis.testing.stage import Journal, Stage
+from argyll_redis.testing.stage import EVALUATOR, Acked, Journal, Stage
 
 ENOUGH = 20
 """Violations after which a run is not waited for any longer."""
@@ -46,7 +53,9 @@ def judge_logs(stage: Stage, observer: Observer) -> Iterator[str]:
         ):
             yield f"{found.invariant}: {flow_id} at {found.version}: {found.message}"
         yield from _judge_calls(flow_id, events, journal)
+        yield from _judge_undone(flow_id, observer.flows[flow_id], events)
     yield from _judge_acked(observer, journal)
+    yield from _judge_children(observer)
     if not stage.is_disturbed:
         yield from _judge_undisturbed(observer)
 
@@ -60,18 +69,40 @@ def _judge_calls(flow_id: str, events: Sequence[Recorded], journal: Journal) -> 
     pairs = [(call.token, call.attempt) for call in once]
     for found in audit_calls(flow_id, events, [*pairs, *again]):
         yield f"{found.invariant}: {flow_id} at {found.version}: {found.message}"
-    released = {(str(event.token), event.attempt): recorded.at for recorded, event in _releases(events)}
+    released = {
+        (event.token + (UNDO if isinstance(event, CompStarted) else ""), event.attempt): recorded.at
+        for recorded, event in _releases(events)
+    }
     for call in calls:
         at = released.get((call.token, call.attempt))
         if at is not None and call.at_ms < at:
             yield f"I-22: {flow_id}: attempt {call.attempt} of {call.token} was called before its release"
 
 
-def _releases(events: Sequence[Recorded]) -> Iterator[tuple[Recorded, e.WorkStarted]]:
-    """Each release of an attempt."""
+def _releases(events: Sequence[Recorded]) -> Iterator[tuple[Recorded, e.WorkStarted | CompStarted]]:
+    """Each release of an attempt, of work and of its compensation."""
     for recorded in events:
-        if isinstance(recorded.event, e.WorkStarted):
+        if isinstance(recorded.event, e.WorkStarted | CompStarted):
             yield recorded, recorded.event
+
+
+def _judge_undone(flow_id: str, flow: Flow, events: Sequence[Recorded]) -> Iterator[str]:
+    """I-17: each success of a failed step that knows how to undo is undone once, or given up once, and so
+    is one that came too late; in a failed flow that undoes everything, every success."""
+    undoes_all = flow.compensate == "flow" and flow.status == "failed"
+    ended: Counter[str] = Counter()
+    ought: set[str] = set()
+    for recorded in events:
+        event: Any = recorded.event
+        if isinstance(event, CompSucceeded | CompFailed):
+            ended[event.token] += 1
+        is_late = isinstance(event, e.WorkIgnored) and event.outputs is not None
+        if is_late or isinstance(event, e.WorkSucceeded):
+            is_useless = is_late or undoes_all or flow.steps[event.step].status == "failed"
+            if is_useless and flow.plan.steps[event.step].can_undo:
+                ought.add(event.token)
+    if flow.is_deactivated and ended != Counter(ought):
+        yield f"I-17: {flow_id}: {sorted(ended.elements())} were undone, and {sorted(ought)} had to be"
 
 
 def _judge_acked(observer: Observer, journal: Journal) -> Iterator[str]:
@@ -80,11 +111,33 @@ def _judge_acked(observer: Observer, journal: Journal) -> Iterator[str]:
         flow = observer.flows[acked.flow]
         found = flow.find(Token(acked.token))
         item = flow.item(*found) if found else None
-        if item is None or item.outputs is None or dict(item.outputs) != acked.outputs:
+        if item is None or not _is_recorded(flow, item, acked):
             yield f"I-21: {acked.flow}: the success of {acked.token} was answered and is not in the log"
     for flow_id in sorted(journal.cancelled):
         if observer.flows[flow_id].error != CANCELLED:
             yield f"I-21: the cancel of {flow_id} was answered and is not in the log"
+
+
+def _is_recorded(flow: Flow, item: WorkItem, acked: Acked) -> bool:
+    """Whether an item is what a success came to, once its outputs were mapped."""
+    outcome = judge(flow.plan.steps[item.step], Succeeded(acked.outputs), EVALUATOR)
+    if isinstance(outcome, Broken):
+        return item.error == outcome.error
+    return item.outputs is not None and dict(item.outputs) == outcome.outputs
+
+
+def _judge_children(observer: Observer) -> Iterator[str]:
+    """Flows and their children agree, and there is no child of nobody."""
+    known: set[str] = set()
+    for flow_id, flow in observer.flows.items():
+        kinship = Kinship(flow, observer.events[flow_id])
+        for item, child in kinship.children():
+            known.add(child)
+            for version, name, message in kinship.check(item, child, observer.flows.get(child)):
+                yield f"{name}: {flow_id} at {version}: {message}"
+    for flow_id in observer.flows:
+        if is_child(flow_id) and flow_id not in known:
+            yield f"I-24: {flow_id} is the child of no work item"
 
 
 def _judge_undisturbed(observer: Observer) -> Iterator[str]:
@@ -121,15 +174,20 @@ def _judge_indexes(partition: Partition, observer: Observer) -> Iterator[str]:
     users: Counter[str] = Counter()
     for flow_id in partition.logs:
         flow = observer.flows[flow_id]
-        names = ["expire"] if flow.is_deactivated else ["open"]
-        names += [f"done:{flow.status}"] if flow.is_over else []
-        names += [f"label:{key}={value}" for key, value in flow.labels.items()]
+        if is_child(flow_id):
+            names = ["tree"] if flow.is_deactivated else ["children"]
+        else:
+            names = ["expire"] if flow.is_deactivated else ["open"]
+            names += [f"done:{flow.status}"] if flow.is_over else []
+            names += [f"label:{key}={value}" for key, value in flow.labels.items()]
         for name in names:
             ought.setdefault(name, set()).add(flow_id)
         users[flow.plan_hash] += 1
     found = {name: set(index) for name, index in partition.indexes.items()}
     if partition.expire:
         found["expire"] = set(partition.expire)
+    if partition.tree:
+        found["tree"] = set(partition.tree)
     if found != ought:
         yield f"I-25: the indexes are {_shown(found)}, and ought to be {_shown(ought)}"
     counts = {hash: plan.users for hash, plan in partition.plans.items()}

@@ -34,14 +34,18 @@ TASKS_KEPT = 64
 class NothingToDo(RuntimeError):
     """Nothing is ready and no timer is set: everybody waits for somebody, or for a thread or a socket."""
 
-    def __init__(self, now_ms: int) -> None:
-        super().__init__(f"at {now_ms} ms nothing is ready and no timer is set: a deadlock")
+    def __init__(self, now_ms: int, who: str = "") -> None:
+        self.now_ms = now_ms
+        waits = f" ({who})" if who else ""
+        super().__init__(f"at {now_ms} ms nothing is ready and no timer is set: a deadlock{waits}")
 
 
 class TookTooLong(RuntimeError):
     """A run has come to its limit of virtual time or of callbacks."""
 
 
+WAITS_AT_SERVER: ContextVar[bool] = ContextVar("waits_at_server", default=False)
+"""Whether what runs is a wait at a server, which ends when there is something to tell."""
 _PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
@@ -111,6 +115,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Callbacks run so far."""
         self.complaints: list[str] = []
         """What asyncio had to say of errors that nobody dealt with."""
+        self.skip_to_s: Callable[[float | None], float | None] | None = None
+        """Says how far the clock may jump over timers of processes, which then ring late. It is given when
+        the next other timer rings."""
         self._own_thread = threading.get_ident()
         self._now_s = 0.0
         self._limit_s = limit_ms / MS
@@ -153,6 +160,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers_made += 1
         heappush(self._timers, (when, self._timers_made, handle))
         return handle
+
+    def run_forever(self) -> None:
+        """Runs in whichever thread it is called in."""
+        self._own_thread = threading.get_ident()
+        super().run_forever()
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: object, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        """Calls a function at once, in this thread: `asyncio.to_thread` is as good as a plain call."""
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
     def call_soon_threadsafe(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
@@ -218,8 +241,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if not timers:
             raise NothingToDo(self.now_ms())
         self._now_s = max(self._now_s, timers[0][0])
+        if self.skip_to_s is not None:
+            target_s = self.skip_to_s(self._next_own_s())
+            if target_s is not None and target_s > self._now_s:
+                self._now_s = target_s
         if self._now_s > self._limit_s:
             raise TookTooLong(f"the virtual time is {self.now_ms()} ms")
+
+    def _next_own_s(self) -> float | None:
+        """When the next timer rings that is set neither by a process nor by a wait at a server."""
+        own = (when for when, _, handle in self._timers if not handle.cancelled() and _is_own(handle))
+        return min(own, default=None)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Does nothing: a cancelled timer is dropped when its time has come."""
@@ -239,6 +271,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._queue.clear()
         self._timers.clear()
         super().close()
+
+
+def _is_own(handle: asyncio.Handle) -> bool:
+    context = handle._context  # type: ignore[attr-defined]
+    return context.get(_PROCESS) is None and not context.get(WAITS_AT_SERVER, False)
 
 
 def _process_of(handle: asyncio.Handle) -> Process | None:

@@ -8,7 +8,7 @@ import pytest
 from api_apps import Apps
 from servers import StoreFactory
 
-from argyll_redis.runtime import engine, follower, keeper
+from argyll_redis.runtime import follower, intake, keeper
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.memory_server import MemoryServer
 
@@ -17,7 +17,7 @@ from argyll_redis.store.memory_server import MemoryServer
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes engines look around more often than once a second, and blocked reads short: fakeredis
     swallows some cancellations, and the read goes on."""
-    monkeypatch.setattr(engine, "BLOCK_MS", 200)
+    monkeypatch.setattr(intake, "BLOCK_MS", 200)
     monkeypatch.setattr(follower, "BLOCK_MS", 200)
     monkeypatch.setattr(keeper, "KEEP_MS", 100)
 

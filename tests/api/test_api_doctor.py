@@ -71,6 +71,17 @@ async def test_a_queue_that_nobody_serves_and_a_handler_that_nobody_has_are_name
     assert "no live engine has the handler of step `render`" in said
 
 
+async def test_a_step_type_that_no_engine_can_run_is_named(memory: Apps) -> None:
+    """One that takes calls for later needs an address for their outcomes."""
+    app = memory()
+    http = {"endpoint": "http://127.0.0.1:1/"}
+    await app.register_steps([{"id": type, "type": type, "http": http} for type in ("sync", "async")])
+    await memory.run(app)
+    assert [each for each in await found(app, "warning") if "type" in each] == [
+        "no live engine can run steps of type async"
+    ]
+
+
 async def test_many_steps_without_a_handler_are_counted(apps: Apps) -> None:
     app, other = apps(), apps()
     for n in range(8):
@@ -80,6 +91,21 @@ async def test_many_steps_without_a_handler_are_counted(apps: Apps) -> None:
     [said] = [each for each in await found(app, "warning") if "handler" in each]
     assert said.startswith("no live engine has the handler of steps `s0`, `s1`")
     assert said.endswith("and 3 more")
+
+
+async def test_an_open_flow_that_needs_a_function_which_the_catalog_has_forgotten_is_named(
+    apps: Apps,
+) -> None:
+    app, other = apps(), apps()
+    app.step(_identity(), id="render", outputs="b")
+    await app.start(["render"], {"a": 1}, id="f")
+    await app.unregister_step("render")
+    await apps.run(other)
+    said = [each for each in await found(other) if "handler" in each]
+    assert said == [
+        "every registered python step has its handler in a live engine",
+        "1 open flow waits for handler `render`, which no live engine has: `f`",
+    ]
 
 
 def _identity() -> Callable[..., Any]:

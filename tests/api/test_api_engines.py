@@ -59,6 +59,7 @@ async def test_several_engines_share_the_work_and_do_none_twice(apps: Apps) -> N
     assert (await engines[0].audit())["violations"] == []
 
 
+@pytest.mark.contract("steps", "A python step runs only on engines that serve its queue.")
 async def test_an_engine_serves_the_queues_that_it_is_told(apps: Apps) -> None:
     app, picky = apps(), apps()
     double(app)
@@ -99,6 +100,9 @@ async def test_work_waits_for_an_engine_of_its_queue(apps: Apps) -> None:
     assert await attempts_of(flow) == {1}
 
 
+@pytest.mark.contract(
+    "steps", "Work whose function an engine lacks is handed back, uncounted, and done by one that has it."
+)
 async def test_an_engine_without_the_function_hands_work_back_and_another_does_it(
     apps: Apps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +167,7 @@ async def test_an_engine_that_cannot_be_is_refused(
         await memory().run(**options)
 
 
+@pytest.mark.contract("outcomes", "Settings that cannot work stop an engine at its start.")
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -211,6 +216,7 @@ async def test_a_drain_waits_until_running_work_is_committed(apps: Apps) -> None
     assert {name: values[0]["value"] for name, values in state["attributes"].items()} == {"a": 1, "b": 2}
 
 
+@pytest.mark.contract("outcomes", "Work that a draining engine hands back is neither an attempt nor a loss.")
 async def test_what_is_not_begun_is_handed_back_uncounted(apps: Apps) -> None:
     first, second = apps(), apps()
     begun, may_end = asyncio.Event(), asyncio.Event()

@@ -104,7 +104,8 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"timeout_ms": 1.5}, "timeout_ms: is 1.5"),
     ({"timeout_ms": True}, "timeout_ms: is True"),
     ({"timeout_ms": limits.MAX_DURATION_MS + 1}, "timeout_ms: is 315360000001"),
-    ({"compensate": "flow"}, "compensate: is not supported yet"),
+    ({"compensate": "step"}, r"compensate: is 'step' \(use \"flow\", or leave it out\)"),
+    ({"compensate": True}, "compensate: is True"),
 ]
 
 

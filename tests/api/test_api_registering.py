@@ -378,6 +378,7 @@ async def test_definitions_are_registered_shown_and_removed_by_hand(apps: Apps) 
         await app.unregister_step("by-hand")
 
 
+@pytest.mark.contract("steps", "Processes that register at the same time both succeed.")
 async def test_two_processes_that_register_at_once_both_succeed(apps: Apps) -> None:
     several = [apps() for _ in range(4)]
     for number, app in enumerate(several):

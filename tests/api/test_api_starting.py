@@ -96,6 +96,7 @@ async def test_the_order_of_names_does_not_make_another_start(app: Argyll) -> No
     assert (await app.start(**{**TERMS, **turned}, id="order-1")).id == "order-1"
 
 
+@pytest.mark.contract("tokens", "The same start again is a success whatever the catalog says by now.")
 async def test_the_same_start_is_a_success_whatever_became_of_the_catalog(app: Argyll, apps: Apps) -> None:
     flow = await app.start(["second"], INIT, id="order-1")
     before = await version_of(flow)
@@ -124,6 +125,7 @@ async def test_the_same_start_is_a_success_when_the_plan_needs_more_by_now(app: 
         await newer.start(["second"], INIT, id="order-2")
 
 
+@pytest.mark.contract("tokens", "Many starts of one id at once make one flow.")
 async def test_many_starts_of_one_id_at_once_make_one_flow(app: Argyll, apps: Apps) -> None:
     others = [apps() for _ in range(3)]
     await app.register_declared()

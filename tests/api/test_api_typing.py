@@ -19,7 +19,7 @@ import asyncio
 from typing import Any, TypedDict
 
 from argyll_redis import (
-    ACCEPTED, AppConfig, Argyll, Failed, FlowFailed, FlowHandle, NotCompleted, Retry, RetryDefaults,
+    ACCEPTED, Accepted, AppConfig, Argyll, Failed, FlowFailed, FlowHandle, NotCompleted, Retry, RetryDefaults,
     StepContext, UnknownToken, Values,
 )
 
@@ -53,6 +53,11 @@ async def charge(items: dict[str, Any], ctx: StepContext) -> str:
     if ctx.cancelled or ctx.attempt > 3 or (ctx.deadline or 0) < 0:
         raise Failed("no")
     raise NotCompleted("later", after_ms=500)
+
+
+@app.step(outputs="approved")
+async def ask(order: dict[str, Any]) -> bool | Accepted:
+    return True if order else ACCEPTED
 
 
 @app.step

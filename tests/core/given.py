@@ -12,7 +12,7 @@ Nothing here reads a clock, and nothing is left to chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from definitions import catalog_of, step
@@ -24,13 +24,18 @@ from argyll_redis.core.commands import (
     Answer,
     Broken,
     Cancel,
+    CancelChildren,
     Command,
+    Deadline,
     Expire,
     Look,
     Lose,
+    LoseUndo,
     Outcome,
     Report,
+    ReportUndo,
     Retry,
+    RetryUndo,
     Start,
     Succeeded,
     TimeOut,
@@ -38,10 +43,12 @@ from argyll_redis.core.commands import (
 )
 from argyll_redis.core.decide import Decision, decide, evolve
 from argyll_redis.core.events import Recorded
-from argyll_redis.core.model import JSON, Attribute, Collect, Plan, RetryDefaults, Script, Step, StepId, Token
-from argyll_redis.core.outbox import Control, Effect, Release, Settled, Timer, outbox
+from argyll_redis.core.inputs import initial_gates
+from argyll_redis.core.model import JSON, Plan, RetryDefaults, Script, StepId, Token
+from argyll_redis.core.outbox import UNDO, Control, Effect, Release, Settled, Timer, outbox
 from argyll_redis.core.plan import make_plan
 from argyll_redis.core.state import Flow, StepRun, WorkItem, token_of
+from argyll_redis.core.values import MISSING, Missing
 from argyll_redis.errors import ScriptError
 
 __all__ = ["World", "each", "gate", "line", "named", "plan_for", "script", "step"]
@@ -79,7 +86,7 @@ def gate(source: str, *, collect: str = "first") -> dict[str, Any]:
 
 def script(source: str) -> dict[str, str]:
     """A script of these tests: a Python expression over the inputs, or over `value`; `fail()` raises,
-    `odd(names)` holds for half of all inputs."""
+    `odd(names)` holds for half of all inputs, `nothing` is what a path that finds nothing gives."""
     return {"language": "lua", "script": source}
 
 
@@ -104,10 +111,17 @@ class Scripts:
     def match(self, script: Script, value: JSON) -> bool:
         return self._ask(script.script, {"value": value})
 
+    def mapping(self, script: Script, value: JSON, *, inner: str, is_list: bool = False) -> JSON | Missing:
+        del is_list
+        return self._eval(script.script, {"value": value, inner: value})
+
     def _ask(self, source: str, names: dict[str, Any]) -> bool:
+        return bool(self._eval(source, names))
+
+    def _eval(self, source: str, names: dict[str, Any]) -> Any:
         self.asked.append((source, names))
         try:
-            return bool(eval(source, {"fail": _fail, "odd": _odd, "names": names}, names))
+            return eval(source, {"fail": _fail, "odd": _odd, "names": names, "nothing": MISSING}, names)
         except Exception as error:
             raise ScriptError(f"{type(error).__name__}: {error}") from error
 
@@ -123,6 +137,9 @@ def line(flow: Flow, event: e.Event) -> str:
         words.append(_named(flow, data))
         words += [f"#{data['attempt']}"] if "attempt" in data else []
         words += [str(data[key]) for key in ("reason", "delay_ms", "timeout_ms") if key in data]
+    elif isinstance(event, e.DeadlineStarted | e.DeadlinePassed):
+        words.append(f"{data['step']} {data['name']}")
+        words += [str(data["delay_ms"])] if "delay_ms" in data else []
     elif isinstance(event, e.AttributeSet):
         words.append(f"{data['name']} by {data['step']}")
     elif "step" in data:
@@ -151,6 +168,7 @@ class World:
         init: Mapping[str, list[JSON]] | None = None,
         linger_ms: int = 3_600_000,
         timeout_ms: int = 0,
+        compensate: str | None = None,
         **values: JSON,
     ) -> None:
         """Plans and starts: `goals` are ids with blanks between, keywords give one value each."""
@@ -175,6 +193,7 @@ class World:
             init=given,
             linger_ms=linger_ms,
             timeout_ms=timeout_ms,
+            compensate=compensate,
         )
         self.first = self.say(self.start)
         """What the start made happen."""
@@ -194,7 +213,7 @@ class World:
 
     def commit(self, decision: Decision) -> None:
         """Appends the events of a decision and does what the outbox asks."""
-        effects = outbox(decision.draft, decision.events, left=decision.left)
+        effects = outbox(decision.draft, decision.events, left=decision.left, controls=decision.controls)
         first, tx = self.flow.version + 1, f"t{self.flow.version + 1}"
         count = len(decision.events)
         self.log += [
@@ -259,6 +278,35 @@ class World:
         self.answered(step, item, found.attempt)
         return self.say(Lose(ENGINE, found.token, found.attempt))
 
+    def report_undo(
+        self, step: str, outcome: Outcome, *, item: int = 0, attempt: int | None = None
+    ) -> list[str]:
+        """Reports an outcome of an attempt to undo an item: of the current one, unless another is named."""
+        found = self.item(step, item)
+        assert found is not None
+        assert found.undo is not None
+        attempt = found.undo.attempt if attempt is None else attempt
+        self.answered(step, item, attempt, UNDO)
+        version = found.undo.version if attempt == found.undo.attempt else 0
+        return self.say(ReportUndo(ENGINE, found.token, outcome, attempt, version))
+
+    def undo(self, step: str, item: int = 0) -> list[str]:
+        """Reports that an item is undone."""
+        return self.report_undo(step, Succeeded({}, 3), item=item)
+
+    def lose_undo(self, step: str, *, item: int = 0) -> list[str]:
+        """Loses the engine of the current attempt to undo an item."""
+        found = self.item(step, item)
+        assert found is not None
+        assert found.undo is not None
+        self.answered(step, item, found.undo.attempt, UNDO)
+        return self.say(LoseUndo(ENGINE, found.token, found.undo.attempt))
+
+    def undoing(self) -> list[str]:
+        """The items that are released to be undone, as `step` or `step[2]`."""
+        tokens = [entry_of(payload)[0] for payload in self.work if is_undo(payload)]
+        return [_named(self.flow, {"token": token}) for token in tokens]
+
     def abandon(self, step: str, *, item: int = 0) -> list[str]:
         """Says that an attempt was released and is not begun, as nobody waits for it any more."""
         found = self.item(step, item)
@@ -272,21 +320,22 @@ class World:
     def look(self) -> list[str]:
         return self.say(Look(TIMER))
 
-    def answered(self, step: str, item: int, attempt: int) -> None:
+    def answered(self, step: str, item: int, attempt: int, suffix: str = "") -> None:
         """Acknowledges the entry of an attempt, as the turn does that answers it."""
-        name = f"{self.flow.id} {self.token(step, item)} {attempt} "
+        name = f"{self.flow.id} {self.token(step, item)}{suffix} {attempt} "
         for payload in [payload for payload in self.work if payload.startswith(name)]:
             del self.work[payload]
 
     # --------------------------------------------------------------------- time
 
-    def wait(self, ms: int) -> list[str]:
-        """Lets time pass; due entries are moved at their times and decided one by one."""
+    def wait(self, ms: int, *, turn: Callable[[str], Any] = str) -> list[str]:
+        """Lets time pass; due entries are moved at their times and decided one by one, those of one
+        time in the order that `turn` gives their members."""
         happened: list[str] = []
         until = self.now_ms + ms
         while self.due and (first := min(self.due.values())) <= until:
             self.now_ms = max(self.now_ms, first)
-            member = min(member for member, at in self.due.items() if at == first)
+            member = min((member for member, at in self.due.items() if at == first), key=turn)
             del self.due[member]
             happened += self.say(command_of(member.partition(" ")[2]))
         self.now_ms = until
@@ -341,25 +390,32 @@ def plan_for(
 ) -> Plan:
     """Plans goals (ids with blanks between) among steps, whether this version can run them or not."""
     catalog = catalog_of(dict(each) for each in definitions)
-    return make_plan(catalog, goals.split(), init, RetryDefaults(), gate_open=gate_open)
-
-
-def gate_open(step: Step, attribute: Attribute, values: Sequence[JSON]) -> bool:
-    """Whether values alone open the match gate of an input."""
-    assert attribute.match is not None
-    try:
-        passed = [Scripts().match(attribute.match, value) for value in values]
-    except ScriptError:
-        return True  # it is for the flow to fail
-    if attribute.collect is Collect.NONE:
-        return not any(passed)
-    return all(passed) if attribute.collect is Collect.ALL else any(passed)
+    return make_plan(catalog, goals.split(), init, RetryDefaults(), gate_open=initial_gates(Scripts()))
 
 
 def entry_of(payload: str) -> tuple[Token, int, int]:
     """What an entry of released work names: token, attempt, and the version that released it."""
     _, token, attempt, version = payload.split(" ")
-    return Token(token), int(attempt), int(version)
+    return Token(token.removesuffix(UNDO)), int(attempt), int(version)
+
+
+def is_undo(payload: str) -> bool:
+    """Whether an entry of released work is a compensation."""
+    return payload.split(" ")[1].endswith(UNDO)
+
+
+def report_of(payload: str, outcome: Outcome) -> Command:
+    """What the engine that has run an entry says of it."""
+    token, attempt, version = entry_of(payload)
+    if is_undo(payload):
+        return ReportUndo(ENGINE, token, outcome, attempt, version)
+    return Report(ENGINE, token, outcome, attempt, version)
+
+
+def loss_of(payload: str) -> Command:
+    """What is said of an entry whose engine is lost."""
+    token, attempt, _ = entry_of(payload)
+    return LoseUndo(ENGINE, token, attempt) if is_undo(payload) else Lose(ENGINE, token, attempt)
 
 
 def command_of(payload: str) -> Command:
@@ -368,9 +424,15 @@ def command_of(payload: str) -> Command:
     match kind:
         case "retry":
             return Retry(TIMER, Token(words[0]), int(words[1]))
+        case "undo":
+            return RetryUndo(TIMER, Token(words[0]), int(words[1]))
         case "expire":
             return Expire(TIMER, Token(words[0]), int(words[1]))
+        case "deadline":
+            return Deadline(TIMER, StepId(words[0]), " ".join(words[1:]))
         case "time_out":
             return TimeOut(TIMER)
+        case "children":
+            return CancelChildren(TIMER, StepId(words[0]), int(words[1]))
         case _:
             return Look(TIMER)

@@ -2,17 +2,34 @@
 
 One seed makes one flow and one course of events, so that a failing example is a number. Everything
 the core has is drawn from: alternatives, optional inputs, `for_each`, predicates that raise, collect
-policies and match gates (half of the flows), every retry policy, and every kind of outcome: late,
-double, from outside, of attempts that were superseded or never ran.
+policies and match gates, deadlines, mapping scripts and steps that know how to undo (each in half of
+the flows), every retry policy,
+and every kind of outcome: late, double, from outside, of attempts that were superseded or never ran.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
-from given import ENGINE, OPERATOR, TIMER, WEBHOOK, World, each, entry_of, gate, named, plan_for, script, step
+from given import (
+    ENGINE,
+    OPERATOR,
+    TIMER,
+    WEBHOOK,
+    World,
+    each,
+    entry_of,
+    gate,
+    is_undo,
+    loss_of,
+    named,
+    plan_for,
+    report_of,
+    script,
+    step,
+)
 
 from argyll_redis.core.commands import (
     Abandon,
@@ -21,13 +38,12 @@ from argyll_redis.core.commands import (
     Cancel,
     Command,
     Look,
-    Lose,
     Outcome,
     Report,
     Succeeded,
     Unfinished,
 )
-from argyll_redis.core.model import JSON
+from argyll_redis.core.model import JSON, Token
 from argyll_redis.core.state import WorkItem, WorkStatus
 
 ATTRIBUTES = 8
@@ -39,6 +55,19 @@ MAX_TURNS = 2_000
 """Turns within which every flow has to end."""
 MATCHES = ("True", "True", "value", "value", "value", "odd({'': value})", "fail()")
 PREDICATES = (None,) * 30 + ("True", "False", "fail()", "odd(names)", "odd(names)")
+
+MAPPINGS = ("value", "[value, value]", "nothing", "value[:2]", "{'of': value}")
+"""The fourth one raises for all but lists and texts."""
+
+
+class Has(NamedTuple):
+    """What a random flow may have."""
+
+    gates: bool
+    deadlines: bool
+    mappings: bool
+    undos: bool
+
 
 Visit = Callable[[World, Sequence[Command]], None]
 """Called before each turn with the commands that it will decide."""
@@ -64,13 +93,14 @@ def random_world(
         init=init,
         linger_ms=rng.choice((50, 500)),
         timeout_ms=rng.choice((0, 0, 0, 0, 400)),
+        compensate=rng.choice((None, None, "flow")),
     )
 
 
 def _request(rng: Random) -> tuple[list[dict[str, Any]], list[str], dict[str, list[JSON]]] | None:
     """Steps, goals and initial values; None when no values are enough."""
-    has_gates = rng.random() < 0.5
-    steps = [_step(rng, f"s{i}", has_gates) for i in range(rng.randint(1, STEPS))]
+    has = Has(*(rng.random() < 0.5 for _ in range(4)))
+    steps = [_step(rng, f"s{i}", has) for i in range(rng.randint(1, STEPS))]
     last = [each["id"] for each in sorted(steps, key=lambda each: -max(_outputs(each)))]
     goals = rng.sample(last[:4], rng.randint(1, min(3, len(steps))))
     init = {"a0": [_value(rng) for _ in range(rng.choice((1, 1, 2)))]}
@@ -85,16 +115,21 @@ def _request(rng: Random) -> tuple[list[dict[str, Any]], list[str], dict[str, li
     return None
 
 
-def _step(rng: Random, id: str, has_gates: bool) -> dict[str, Any]:
+def _step(rng: Random, id: str, has: Has) -> dict[str, Any]:
     """A step whose inputs come before its outputs in the order of attributes, so that nothing goes round."""
     first = rng.randint(1, ATTRIBUTES - 1)
     outputs = sorted({first, rng.randint(first, ATTRIBUTES - 1)} if rng.random() < 0.4 else {first})
     inputs = rng.sample(range(first), rng.randint(min(1, first - 1), min(3, first)))
-    attributes = {f"a{i}": _input(rng, has_gates, rng.choice(("", "", f"inner{i}"))) for i in inputs}
+    attributes = {f"a{i}": _input(rng, has, rng.choice(("", "", f"inner{i}"))) for i in inputs}
     attributes.update({f"a{i}": named(role="output") for i in outputs})
+    if has.mappings:
+        for spec in attributes.values():
+            _map(rng, spec)
     splits = any(spec.get("required", {}).get("for_each") for spec in attributes.values())
     source = rng.choice((*PREDICATES, *["odd(names)"] * 6) if splits else PREDICATES)
-    more = {"predicate": script(source)} if source else {}
+    more: dict[str, Any] = {"predicate": script(source)} if source else {}
+    if has.undos and rng.random() < 0.6:
+        more["python"] = {"handler": id, "undo": f"{id}.undo"}
     return step(id, attributes=attributes, work_config=_work_config(rng), **more)
 
 
@@ -102,14 +137,21 @@ def _outputs(given: Mapping[str, Any]) -> list[int]:
     return [int(name[1:]) for name, spec in given["attributes"].items() if spec["role"] == "output"]
 
 
-def _input(rng: Random, has_gates: bool, inner: str) -> dict[str, Any]:
-    kind = rng.random()
+def _map(rng: Random, spec: dict[str, Any]) -> None:
+    """Gives some attributes a mapping script."""
+    if rng.random() < 0.3:
+        spec[spec["role"]].setdefault("mapping", {})["script"] = script(rng.choice(MAPPINGS))
+
+
+def _input(rng: Random, has: Has, inner: str) -> dict[str, Any]:
+    kind, has_gates = rng.random(), has.gates
     if kind < 0.25:
         return each(inner)
-    if kind < 0.33:
-        return named(role="optional", collect=_collect(rng, has_gates), default=rng.choice(("1", "[1, 2]")))
     if kind < 0.45:
-        return named(inner, role="optional", collect=_collect(rng, has_gates))
+        given: dict[str, Any] = {"default": rng.choice(("1", "[1, 2]"))} if kind < 0.33 else {}
+        if has.deadlines:
+            given["deadline"] = rng.choice((0, 1, 30, 90, 250))
+        return named(inner, role="optional", collect=_collect(rng, has_gates), **given)
     if has_gates and kind < 0.65:
         return gate(
             rng.choice(("True", "value", "value", "odd({'': value})", "fail()")), collect=_collect(rng, True)
@@ -174,16 +216,16 @@ def _from_outside(rng: Random, world: World) -> Command:
 def _from_an_engine(rng: Random, world: World) -> Command:
     payload = rng.choice(sorted(world.work))
     del world.work[payload]
-    token, attempt, version = entry_of(payload)
+    token, attempt, _ = entry_of(payload)
     kind = rng.random()
     if kind < 0.15:
-        return Lose(ENGINE, token, attempt)
-    if kind < 0.2:
+        return loss_of(payload)
+    if kind < 0.2 and not is_undo(payload):
         found = world.flow.find(token)
         assert found is not None
         if world.flow.is_over or world.run(found[0]).status != "active":
             return Abandon(ENGINE, token, attempt)
-    return Report(ENGINE, token, _outcome(rng), attempt, version)
+    return report_of(payload, _outcome(rng))
 
 
 def _outcome(rng: Random, *, accepts: bool = True) -> Outcome:
@@ -236,10 +278,9 @@ def deliver(rng: Random, world: World) -> None:
 def _final(rng: Random, world: World) -> Command:
     payload = min(world.work)
     del world.work[payload]
-    token, attempt, version = entry_of(payload)
     outputs = {f"a{i}": _value(rng) for i in range(ATTRIBUTES)}
     outcome = Succeeded(outputs) if rng.random() < 0.8 else Broken("broken")
-    return Report(ENGINE, token, outcome, attempt, version)
+    return report_of(payload, outcome)
 
 
 def waited_for(world: World) -> Iterator[WorkItem]:
@@ -259,20 +300,27 @@ def retell(seed: int, rename: Callable[[str], str]) -> tuple[str, Mapping[str, b
     first_names = {rename(f"s{i}"): f"s{i}" for i in range(STEPS)}
     world = random_world(Random(seed), rename=rename, is_spread=False)
 
-    def place(payload: str) -> tuple[str, int, int]:
+    def place(payload: str) -> tuple[str, int, int, bool]:
         token, attempt, _ = entry_of(payload)
         id, index = world.flow.tokens[token]
-        return first_names[id], index, attempt
+        return first_names[id], index, attempt, is_undo(payload)
+
+    def turn(member: str) -> tuple[str, ...]:
+        """Steps for their tokens and names, so that names don't decide what comes first."""
+        _, _, kind, *words = member.split(" ")
+        if words and kind == "deadline":
+            return kind, first_names[words[0]], *words[1:]
+        id, index = world.flow.find(Token(words[0])) or ("", 0) if words else ("", 0)
+        return kind, first_names.get(id, id), str(index)
 
     while not world.flow.is_deactivated:
         if not world.work:
-            world.wait(max(0, min(world.due.values()) - world.now_ms))
+            world.wait(max(0, min(world.due.values()) - world.now_ms), turn=turn)
             continue
         payload = min(world.work, key=place)
         rng = Random(f"{seed} {place(payload)}")
-        token, attempt, version = entry_of(payload)
         del world.work[payload]
         outcome = _outcome(rng, accepts=False)
-        world.say(Report(ENGINE, token, outcome, attempt, version))
+        world.say(report_of(payload, outcome))
     started = {first_names[id]: run.started_version > 0 for id, run in world.flow.steps.items()}
     return world.flow.status, dict(sorted(started.items()))

@@ -52,7 +52,11 @@ class Scripts:
     def match(self, script: Script, value: JSON) -> bool:
         return self._run(script, value)
 
-    def _run(self, script: Script, value: JSON) -> bool:
+    def mapping(self, script: Script, value: JSON, *, inner: str, is_list: bool = False) -> JSON:
+        del inner, is_list
+        return self._run(script, value)
+
+    def _run(self, script: Script, value: JSON) -> Any:
         try:
             return SCRIPTS[script.script](value)
         except (KeyError, TypeError) as error:
@@ -179,9 +183,16 @@ class Story:
             and all(getattr(recorded.event, name) == value for name, value in fields.items())
         )
 
-    def explain(self, step: str, *, after: int = 0, handlers: Collection[str] | None = None) -> Explained:
+    def explain(
+        self,
+        step: str,
+        *,
+        after: int = 0,
+        handlers: Collection[str] | None = None,
+        queues: Collection[str] | None = None,
+    ) -> Explained:
         now_ms = self.now_ms + after
-        return explain(self.flow.id, self.events, step, now_ms=now_ms, handlers=handlers)
+        return explain(self.flow.id, self.events, step, now_ms=now_ms, handlers=handlers, queues=queues)
 
     def audit(self, events: list[Recorded] | None = None, **head: Any) -> list[Violation]:
         """Audits the log, or another in its place, against the head that goes with the log."""

@@ -73,6 +73,7 @@ def test_an_equal_definition_again_gives_no_event_whatever_the_order_of_its_keys
     assert register(catalog(PRICE), [again, again], update=True) == []
 
 
+@pytest.mark.contract("steps", "Definitions are compared as they were given, before defaults are filled in.")
 def test_definitions_are_compared_as_given_before_defaults_are_filled() -> None:
     with pytest.raises(StepConflict):
         register(catalog(PRICE), [{**PRICE, "name": "price"}])
@@ -108,11 +109,6 @@ def test_the_problems_of_a_single_definition_have_its_own_paths() -> None:
     with pytest.raises(InvalidStep, match="step `a` is not valid") as refusal:
         register(Catalog(), [{"id": "a", "type": "python"}])
     assert [problem.path for problem in refusal.value.problems] == ["python"]
-
-
-def test_a_step_that_this_version_cannot_run_is_refused() -> None:
-    with pytest.raises(InvalidStep, match=r"step `s` can't be run by this version: memoizable: "):
-        register(Catalog(), [step("s", memoizable=True)])
 
 
 def test_scripts_are_compiled_when_they_are_registered() -> None:
@@ -177,6 +173,7 @@ def test_one_attribute_with_two_declared_types_is_refused(definitions: list[Any]
                 register(catalog(*others), [definition])
 
 
+@pytest.mark.contract("steps", "`any`, and no type, go with every declared type.")
 def test_any_and_no_type_go_with_every_type() -> None:
     known = [typed("a", "x", "any"), step("b", "x"), typed("c", "x", "number", "required")]
     assert len(register(Catalog(), known)) == 3
@@ -189,6 +186,7 @@ def test_an_update_may_change_a_type_that_nobody_else_declares() -> None:
     assert kinds(register(known, [typed("a", "x", "string")], update=True)) == [("step_updated", "a")]
 
 
+@pytest.mark.contract("steps", "Several steps are registered as one transaction and checked as a set.")
 def test_steps_that_change_their_types_together_go_together() -> None:
     known = catalog(typed("a", "x", "number"), typed("b", "x", "number", "required"))
     changed = [typed("a", "x", "string"), typed("b", "x", "string", "required")]
@@ -306,6 +304,7 @@ def test_each_event_counts_a_version_and_the_time_of_the_last_one_is_kept() -> N
     assert (known.version, known.last_updated_at, list(known.steps)) == (2, 70, ["order", "price"])
 
 
+@pytest.mark.contract("steps", "An update replaces all of a step's edges.")
 def test_an_update_replaces_the_edges_of_the_step_completely() -> None:
     known = catalog(ORDER, step("a", "order id", "total"), step("b", "id", "total"))
     updated = apply(known, register(known, [step("a", "rate", "tax")], update=True)[0])

@@ -93,10 +93,12 @@ def test_parse_never_raises_anything_but_its_own_refusal(data: bytes | str) -> N
 
 
 REFUSED_TEXTS = [
-    pytest.param("", "line 1, column 1", "expecting value", id="nothing"),
+    pytest.param("", "", "is empty", id="nothing"),
+    pytest.param(" \r\n", "", "is empty", id="blanks"),
+    pytest.param("nope", "line 1, column 1", "expecting value", id="no JSON"),
     pytest.param('{"a": 1,}', "line 1, column 9", "double quotes", id="trailing comma"),
     pytest.param("[1] 2", "line 1, column 5", "extra data", id="two documents"),
-    pytest.param("\ufeff1", "line 1, column 1", "expecting value", id="byte order mark"),
+    pytest.param("\ufeff1", "", "begins with a byte order mark", id="byte order mark"),
     pytest.param('{"a": NaN}', "a", "nan is not a JSON number", id="NaN"),
     pytest.param("[1, -Infinity]", "[1]", "-inf is not a JSON number", id="infinity"),
     pytest.param('{"a": [1e400]}', "a[0]", "inf is not a JSON number", id="1e400"),

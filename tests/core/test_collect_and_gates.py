@@ -1,7 +1,4 @@
-"""Collect policies, match gates, and who is wanted for them.
-
-Registration refuses these for now (`core/not_yet.py`); the core has them, and plans here are made past it.
-"""
+"""Collect policies, match gates, and who is wanted for them."""
 
 from __future__ import annotations
 
@@ -50,6 +47,7 @@ def test_each_policy_gives_its_values(collect: str, expected: Any) -> None:
     assert given_values(collect) == expected
 
 
+@pytest.mark.contract("inputs", "Initial values come first; `all` orders the others by provider.")
 def test_initial_values_come_first_and_all_orders_the_others_by_provider() -> None:
     assert given_values("some", v="init") == ["init", "of b", "of a"]
     assert given_values("all", v="init") == ["init", "of a", "of b"]
@@ -109,6 +107,7 @@ def test_all_cannot_be_met_when_one_provider_does_not_provide(how: str) -> None:
     assert world.run("goal").root_cause == RootCause(StepId("b"), error)
 
 
+@pytest.mark.contract("inputs", "`all` cannot be met when a provider was skipped or provided nothing.")
 def test_all_cannot_be_met_when_one_provider_was_skipped() -> None:
     goal = step("goal", "", "z", attributes={"v": named(collect="all")})
     world = World(
@@ -132,6 +131,7 @@ def test_none_waits_for_every_provider() -> None:
     assert state(without()) is InputState.WAITING
 
 
+@pytest.mark.contract("inputs", "`none` takes a failed provider like a skipped one.")
 @pytest.mark.parametrize("how", ["fails", "provides nothing", "is skipped"])
 def test_none_is_fulfilled_by_a_provider_that_failed_just_as_by_one_that_was_skipped(how: str) -> None:
     world = without(**({"predicate": script("False")} if how == "is skipped" else {}))
@@ -142,6 +142,7 @@ def test_none_is_fulfilled_by_a_provider_that_failed_just_as_by_one_that_was_ski
     assert (world.statuses()["goal"], world.inputs("goal")) == ("active", {})
 
 
+@pytest.mark.contract("inputs", "`none` fails its step when a value comes.")
 def test_none_fails_its_step_when_there_is_a_value() -> None:
     world = without()
     assert 'step_failed goal: input "v" has a value, and the step runs only without one' in world.succeed(
@@ -235,6 +236,30 @@ def test_a_gate_closed_from_the_start_skips_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("gate_name", ["v", "a"])
+@pytest.mark.parametrize("collect", ["first", "last", "some", "all"])
+def test_a_gate_closed_by_the_initial_values_skips_though_its_other_inputs_were_never_planned(
+    collect: str, gate_name: str
+) -> None:
+    goal = step("goal", "o", "z", attributes={gate_name: gate("value > 5", collect=collect)})
+    world = World(goal, step("other", "x", "o"), goals="goal", init={gate_name: [1], "x": [1]})
+    assert list(world.plan.steps) == ["goal"]
+    assert world.first[:2] == ["flow_started", "step_skipped goal match"]
+
+
+def test_with_none_a_gate_closed_by_an_initial_value_that_matches_skips() -> None:
+    goal = step("goal", "o", "z", attributes={"v": gate("value > 5", collect="none")})
+    world = World(goal, step("other", "x", "o"), goals="goal", v=6, x=1)
+    assert world.first[:2] == ["flow_started", "step_skipped goal match"]
+
+
+def test_a_provider_whose_gate_the_initial_values_have_closed_is_not_planned() -> None:
+    middle = step("middle", "", "m", attributes={"v": gate("value > 5")})
+    steps = [middle, step("other", "x", "m"), step("goal", "m", "z")]
+    assert list(World(*steps, goals="goal", x=1, v=1).plan.steps) == ["goal", "other"]
+    assert list(World(*steps, goals="goal", x=1, v=6).plan.steps) == ["goal", "middle", "other"]
+
+
 def test_a_gate_takes_the_first_value_that_matches() -> None:
     goal = step("goal", "", "z", attributes={"v": gate("value > 5")})
     world = World(step("a", "x", "v"), step("b", "x", "v"), goal, goals="goal", x=1)
@@ -244,6 +269,7 @@ def test_a_gate_takes_the_first_value_that_matches() -> None:
     assert world.inputs("goal") == {"v": 8}
 
 
+@pytest.mark.contract("inputs", "A policy sees only the values that pass the gate.")
 @pytest.mark.parametrize(("collect", "expected"), [("last", 7), ("some", [6, 7])])
 def test_policies_see_only_the_values_that_match(collect: str, expected: Any) -> None:
     goal = step("goal", "", "z", attributes={"v": gate("value > 5", collect=collect)})
@@ -254,6 +280,7 @@ def test_policies_see_only_the_values_that_match(collect: str, expected: Any) ->
     assert world.inputs("goal") == {"v": expected}
 
 
+@pytest.mark.contract("inputs", "With `all` every value has to pass the gate.")
 def test_with_all_every_value_has_to_match_and_one_that_does_not_closes_the_gate() -> None:
     goal = step("goal", "", "z", attributes={"v": gate("value > 5", collect="all")})
     world = World(step("a", "x", "v"), step("b", "x", "v"), goal, goals="goal", x=1)
@@ -340,6 +367,7 @@ def test_a_step_skipped_by_its_gate_fails_those_that_need_what_it_would_have_pro
 # ----------------------------------------------------------------- gates and goals
 
 
+@pytest.mark.contract("life", "A goal closed off by a gate is done where another one is.")
 def test_a_flow_completes_when_one_goal_is_closed_off_and_the_others_are_done() -> None:
     closed = step("closed", "", "c", attributes={"v": gate("value > 5")})
     world = World(closed, step("open", "x", "o"), goals="closed open", x=1, v=1)
@@ -359,6 +387,7 @@ def wants(world: World) -> dict[str, Want]:
     return {id: want_of(world.flow, id, world.scripts) for id in world.plan.steps}
 
 
+@pytest.mark.contract("life", "What only an undecided gate wants is not started, the whole way up.")
 def test_what_is_behind_an_undecided_gate_is_only_perhaps_wanted_the_whole_way_up() -> None:
     assert wants(gated()) == {
         "deep": Want.PERHAPS,

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from given import ENGINE, START_MS, TIMER, World, each, entry_of, script, step
+from given import ENGINE, START_MS, TIMER, World, each, entry_of, is_undo, report_of, script, step
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from random_flows import STEPS, live, random_world, retell
 
 from argyll_redis.core.audit import audit_log
-from argyll_redis.core.commands import Abandon, Command, Look, Lose, Report, Unfinished
+from argyll_redis.core.commands import (
+    Abandon,
+    Command,
+    Look,
+    Lose,
+    LoseUndo,
+    Report,
+    ReportUndo,
+    Unfinished,
+)
 from argyll_redis.core.decide import Decision, decide, evolve
 from argyll_redis.core.outbox import outstanding
 from argyll_redis.core.state import Flow, WorkStatus
@@ -137,7 +146,7 @@ def test_what_is_outstanding_is_the_outbox_minus_what_was_consumed(seed: int) ->
 def _is_in_hand(payload: str, commands: Sequence[Command]) -> bool:
     """Whether an entry is about to be answered by one of the commands."""
     return any(
-        isinstance(command, Report | Lose | Abandon)
+        isinstance(command, (ReportUndo | LoseUndo) if is_undo(payload) else (Report | Lose | Abandon))
         and entry_of(payload)[:2] == (command.token, command.attempt)
         and command.by == ENGINE
         for command in commands
@@ -150,6 +159,10 @@ def _is_stale(world: World, payload: str) -> bool:
     found = world.flow.find(token)
     assert found is not None
     item = world.flow.item(*found)
+    if is_undo(payload):
+        assert item is not None
+        assert item.undo is not None
+        return item.undo.attempt != attempt or item.undo.is_waiting or item.undo.ended_version > 0
     return item is None or item.status is not WorkStatus.ACTIVE or item.attempt != attempt
 
 
@@ -177,8 +190,7 @@ def test_a_look_restores_what_lost_due_entries_would_have_brought(seed: int) -> 
         world.look_on()
         for payload in sorted(world.work):
             del world.work[payload]
-            token, attempt, version = entry_of(payload)
-            world.say(Report(ENGINE, token, Unfinished("not yet", 500), attempt, version))
+            world.say(report_of(payload, Unfinished("not yet", 500)))
         if world.now_ms > START_MS + 30_000:
             world.cancel()
     assert world.refold().picture() == world.flow.picture()
@@ -193,7 +205,7 @@ def test_every_flow_ends_and_is_deactivated_when_its_work_is_delivered(seed: int
     world = live(seed)
     assert world.log[-1].event.type == "flow_deactivated"
     assert [recorded.event.type for recorded in world.log].count("flow_deactivated") == 1
-    assert (world.flow.active, world.flow.waiting, world.flow.lingering) == (0, 0, ())
+    assert (world.flow.active, world.flow.waiting, world.flow.lingering, world.flow.undos) == (0, 0, (), ())
 
 
 @given(seed=SEEDS)
@@ -285,8 +297,14 @@ def test_the_random_flows_have_some_of_everything() -> None:
         "work_retry_scheduled",
         "work_skipped",
         "step_skipped",
+        "deadline_started",
+        "deadline_passed",
         "flow_completed",
         "flow_failed",
+        "comp_started",
+        "comp_retry_scheduled",
+        "comp_succeeded",
+        "comp_failed",
     }
 
 

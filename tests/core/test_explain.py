@@ -34,10 +34,15 @@ def many(count: int = 4, **work: Any) -> Story:
 
 
 def said(
-    story: Story, of: str, *, after: int = 0, handlers: Collection[str] | None = None
+    story: Story,
+    of: str,
+    *,
+    after: int = 0,
+    handlers: Collection[str] | None = None,
+    queues: Collection[str] | None = None,
 ) -> list[tuple[str, int]]:
     """The clauses about a step, but for the plan's own line and where initial values came from."""
-    clauses = story.explain(of, after=after, handlers=handlers).clauses
+    clauses = story.explain(of, after=after, handlers=handlers, queues=queues).clauses
     return [
         (text, version)
         for text, version in clauses[1:]
@@ -157,14 +162,14 @@ def test_a_step_that_runs_only_without_an_attribute_says_so() -> None:
     assert said(story, "ship")[0] == ("`hold` never came, and it runs only without it", 2)
 
 
-def test_an_input_that_a_script_made_was_transformed() -> None:
+def test_an_input_with_a_mapping_script_went_through_it() -> None:
     mapped = {**required(), "required": {"mapping": {"script": script("yes")}}}
     story = Story([step("ship", attributes={"order": mapped})], "ship", ORDER)
     started = story.events[1]
     inputs = {"order": {"value": "transformed"}}
     story.events[1] = started._replace(event=StepStarted(StepId("ship"), inputs, 1))
 
-    assert said(story, "ship")[0] == ("`order` was transformed by its mapping", 2)
+    assert said(story, "ship")[0] == ("`order` went through its mapping", 2)
 
 
 # -------------------------------------------------------------------- who completed
@@ -384,6 +389,64 @@ def test_a_waiting_retry_needs_a_handler() -> None:
     assert "no live engine has this handler (`lookup_customer`)" in texts
 
 
+def test_a_step_whose_queue_no_engine_serves_says_so() -> None:
+    story = shop()
+
+    texts = said(story, "lookup_customer", handlers=["lookup_customer"], queues=["builtin"])
+    assert texts[1] == ("no live engine serves its queue (`default`)", story.version("work_started"))
+
+
+def test_without_any_engine_that_is_said_and_not_whose_handler_is_missing() -> None:
+    story = shop()
+
+    assert said(story, "lookup_customer", handlers=[], queues=[]) == [
+        ("it started 0 ms ago", 2),
+        ("attempt 1 was released 0 ms ago and has no outcome yet", 3),
+        ("no engine is alive, so nothing runs until one is started", story.flow.version),
+    ]
+
+
+def test_what_waits_for_a_step_says_that_no_engine_is_alive() -> None:
+    told = said(shop(), "charge", handlers=[], queues=[])
+
+    assert told[-1] == ("no engine is alive, so nothing runs until one is started", 3)
+
+
+def test_a_due_retry_is_not_about_to_start_where_no_engine_is() -> None:
+    story = shop()
+    story.fall("lookup_customer")
+
+    told = said(story, "lookup_customer", after=61_000, handlers=[], queues=[])
+    assert [text for text, _ in told if "about to start" in text] == []
+
+
+def test_items_are_not_about_to_start_where_no_engine_is() -> None:
+    texts = [text for text, _ in said(many(150, parallelism=200), "charge", queues=[])]
+
+    assert "50 work items have not started" in texts
+
+
+def test_a_step_that_is_over_needs_no_engine() -> None:
+    story = shop()
+    story.succeed("lookup_customer")
+
+    assert [text for text, _ in said(story, "lookup_customer", queues=[]) if "engine" in text] == []
+
+
+def test_an_abandoned_step_says_what_became_of_its_flow() -> None:
+    story = shop()
+    story.fall("lookup_customer")
+    story.cancel()
+
+    assert said(story, "lookup_customer")[1:] == [
+        (
+            "the flow has failed (cancelled): what still runs is recorded, nothing new starts",
+            story.version("flow_failed"),
+        ),
+        ("attempt 1 was not completed: no", story.version("work_not_completed")),
+    ]
+
+
 def test_an_active_step_of_a_flow_that_is_over_starts_nothing_new() -> None:
     story = many(3, parallelism=1)
     story.cancel()
@@ -391,7 +454,7 @@ def test_an_active_step_of_a_flow_that_is_over_starts_nothing_new() -> None:
     failed = story.version("flow_failed")
     assert said(story, "charge") == [
         ("it started 0 ms ago with 3 work items", 2),
-        ("the flow has failed: what still runs is recorded, nothing new starts", failed),
+        ("the flow has failed (cancelled): what still runs is recorded, nothing new starts", failed),
         ("attempt 1 of item 1 was released 0 ms ago and has no outcome yet", 3),
         ("2 work items will not be started, as the flow is over", failed),
     ]

@@ -54,6 +54,7 @@ def test_a_flow_completes_when_its_goal_is_done_and_is_deactivated_in_the_same_t
     assert world.flow.status is FlowStatus.COMPLETED
 
 
+@pytest.mark.contract("life", "An empty plan starts, completes and is deactivated in one commit.")
 def test_an_empty_plan_starts_completes_and_is_deactivated_in_one_commit() -> None:
     world = World(LOAD, goals="load", order={"total": 3})
     assert world.first == ["flow_started", "flow_completed", "flow_deactivated"]
@@ -91,6 +92,7 @@ def test_a_flow_with_work_still_running_completes_and_is_deactivated_when_that_e
 # ----------------------------------------------------------------------- order
 
 
+@pytest.mark.contract("life", "Failures and skips come before starts, whatever the names.")
 def test_failures_come_before_starts_whatever_the_names() -> None:
     """One of two steps that may start has a predicate that raises and fails the goal: the other does
     not run, be its id before or behind."""
@@ -106,6 +108,7 @@ def test_failures_come_before_starts_whatever_the_names() -> None:
         assert world.events("work_started") == []
 
 
+@pytest.mark.contract("life", "Consumers start before providers, so that what they make needless is skipped.")
 def test_what_a_start_makes_needless_is_skipped_and_not_run() -> None:
     """The consumer starts first, and its optional input's provider is then not wanted any more."""
     for provider, consumer in (("a", "b"), ("b", "a")):
@@ -118,6 +121,7 @@ def test_what_a_start_makes_needless_is_skipped_and_not_run() -> None:
         ] == world.first
 
 
+@pytest.mark.contract("life", "Ties are decided by id.")
 def test_steps_equally_far_from_the_end_start_by_id() -> None:
     world = World(step("b", "x", "p"), step("a", "x", "q"), step("c", "p q", "r"), goals="c", x=1)
     assert world.first == [
@@ -362,6 +366,9 @@ def test_the_result_has_what_a_goal_provided_and_not_what_another_step_did() -> 
     assert result_of(world.flow) == {"p": "of b", "q": 2, "r": 1}
 
 
+@pytest.mark.contract(
+    "life", "A goal that was left out gives the initial values of its outputs to the result."
+)
 def test_a_goal_that_was_left_out_gives_the_initial_values_of_its_outputs() -> None:
     world = World(step("a", "x", "p"), step("b", "x", "q"), goals="a b", x=1, p=5)
     world.succeed("b", q=6)
@@ -377,6 +384,7 @@ def test_every_status_is_in_its_table_and_leads_only_to_statuses() -> None:
         assert set().union(*table.values()) <= set(table)
 
 
+@pytest.mark.contract("life", "A change of status that is in no table is never accepted.")
 def test_a_move_that_is_not_in_its_table_is_a_bug_and_never_accepted() -> None:
     world = World(LOAD, goals="load", id=7)
     item = WorkItem(StepId("load"), 0, world.token("load"))

@@ -93,6 +93,7 @@ def test_as_many_items_as_allowed_are_taken() -> None:
     assert world.run("charge").size == MAX_ITEMS
 
 
+@pytest.mark.contract("items", "Items are counted before any is made.")
 def test_more_items_than_allowed_fail_the_step_before_anything_is_expanded() -> None:
     names = [f"a{i}" for i in range(20)]
     wide = step("wide", "", "y", attributes={name: each() for name in names})
@@ -106,6 +107,7 @@ def test_more_items_than_allowed_fail_the_step_before_anything_is_expanded() -> 
 # ------------------------------------------------------------------------ tokens
 
 
+@pytest.mark.contract("items", "The same decision always names the same token.")
 def test_tokens_follow_from_seed_step_and_index_and_differ() -> None:
     world = World(CHARGE, goals="charge", item=[1, 2, 3])
     expected = [token_of(world.flow.seed, world.run("charge").id, index) for index in range(3)]
@@ -179,6 +181,7 @@ def test_one_element_gives_a_list_of_one() -> None:
     assert world.values("receipt") == [[{"item": "a", "receipt": 1}]]
 
 
+@pytest.mark.contract("items", "An item that did not give an output is not in its list.")
 def test_an_item_that_did_not_provide_an_output_is_not_in_its_list() -> None:
     both = step("a", "", "y z", attributes={"x": each()}, work_config={"parallelism": 2})
     world = World(both, goals="a", x=[1, 2])
@@ -188,6 +191,7 @@ def test_an_item_that_did_not_provide_an_output_is_not_in_its_list() -> None:
     assert world.values("z") == [[{"x": 2, "z": 3}]]
 
 
+@pytest.mark.contract("steps", "The declared type of an output of a `for_each` step is that of its list.")
 def test_single_items_are_not_checked_against_the_type_of_their_list() -> None:
     typed = step("a", "", "", attributes={"x": each(), "y": named(role="output", type="array")})
     world = World(typed, goals="a", x=[1])
@@ -222,6 +226,7 @@ def test_a_predicate_that_is_false_for_the_whole_step_skips_the_step() -> None:
     assert "step_skipped a predicate" in World(none, goals="a", x=[1]).first
 
 
+@pytest.mark.contract("items", "A predicate that raises for the step is left to the items.")
 def test_with_for_each_a_check_that_raises_at_the_step_is_left_to_the_items() -> None:
     picky = step("a", "", "y", attributes={"x": each()}, predicate=script("x + 1 > 2"))
     assert "work_started a[1] #1 first" in World(picky, goals="a", x=[1, 2]).first
@@ -265,6 +270,7 @@ def test_fail_fast_is_the_default_and_the_first_permanent_failure_fails_the_step
         assert "step_failed a: " in " ".join(world.fail("a"))
 
 
+@pytest.mark.contract("items", "Items that never started stay pending and get no event.")
 def test_with_fail_fast_items_that_never_started_stay_pending_and_get_no_event() -> None:
     world = on_failure("fail_fast")
     world.fail("a", item=0)
@@ -295,6 +301,7 @@ def test_tolerate_runs_all_items_and_completes_with_what_succeeded() -> None:
     assert world.values("y") == [[{"x": 1, "y": "one"}]]
 
 
+@pytest.mark.contract("items", "`tolerate` completes with empty lists when nothing succeeded.")
 def test_tolerate_completes_with_empty_lists_when_nothing_succeeded() -> None:
     world = on_failure("tolerate", 1)
     assert world.fail("a")[:3] == ["work_failed a #1: broken", "attribute_set y by a", "step_completed a"]

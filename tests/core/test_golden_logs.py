@@ -17,6 +17,7 @@ from typing import Any
 
 from given import World, each, named, script, step
 
+from argyll_redis.core.commands import Broken, Unfinished
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.events import EVENTS, Recorded, parse_event
 from argyll_redis.core.model import JSON
@@ -114,8 +115,66 @@ def satisfied() -> World:
     return World(step("a", "x", "y"), goals="a", init={"y": ["given", "twice"]})
 
 
+def deadlines() -> World:
+    """Optional inputs that come in time, late and never, and mapping scripts of inputs and outputs."""
+    attributes = {
+        "near": named(role="optional", deadline=50, default="[0]"),
+        "far": named(role="optional", deadline=400, collect="some"),
+        "row": {
+            "role": "required",
+            "required": {"mapping": {"name": "key", "script": script("value['id']")}},
+        },
+        "paid": named(role="output", mapping={"script": script("nothing")}),
+        "z": named(role="output", mapping={"name": "out", "script": script("[out]")}),
+    }
+    world = World(
+        step("load", "x", "row"),
+        step("slow", "x", "near"),
+        step("one", "x", "far"),
+        step("two", "x", "far"),
+        step("goal", attributes=attributes),
+        goals="goal",
+        x=1,
+    )
+    world.succeed("load", row={"id": 7})
+    world.wait(50)
+    world.succeed("slow", near="too late")
+    world.succeed("one", far=1)
+    world.succeed("two", far=2)
+    world.succeed("goal", out="done", paid=True)
+    return world
+
+
+def undone() -> World:
+    """A flow that undoes everything: a late success, an undo that is retried, lost, and one that fails."""
+    fans = step(
+        "fans",
+        "",
+        "y",
+        attributes={"n": each()},
+        python={"handler": "fans", "undo": "fans.undo"},
+        work_config={"parallelism": 3, "init_backoff": 100, "max_attempts": 3},
+    )
+    first = step("first", "x", "n", python={"handler": "first", "undo": "first.undo"})
+    world = World(first, fans, goals="fans", x=1, compensate="flow")
+    world.succeed("first", n=["a", "b", "c"])
+    world.succeed("fans", 0, y=1)
+    world.accept("fans", item=2)
+    world.fail("fans", item=1)
+    world.report_undo("fans", Unfinished("bank is closed"))
+    world.complete("fans", 1, y="too late")
+    world.wait(100)
+    world.lose_undo("fans")
+    world.undo("fans")
+    world.report_undo("fans", Broken("account is closed"), item=1)
+    world.complete("fans", 2, y=3)
+    world.undo("fans", 2)
+    world.undo("first")
+    return world
+
+
 STORIES: Mapping[str, Callable[[], World]] = {
-    story.__name__: story for story in (order, failure, cancelled, timed_out, satisfied)
+    story.__name__: story for story in (order, failure, cancelled, timed_out, satisfied, deadlines, undone)
 }
 
 # --------------------------------------------------------------------------- file

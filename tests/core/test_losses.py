@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from given import World, step
 
 from argyll_redis.core.commands import Lose
@@ -28,6 +29,7 @@ def test_the_new_attempt_has_the_same_token_and_an_entry_of_its_own() -> None:
     assert list(world.work) != list(before)
 
 
+@pytest.mark.contract("outcomes", "Five losses in a row fail an item.")
 def test_five_losses_in_a_row_fail_the_item() -> None:
     world = one()
     for _ in range(4):

@@ -51,6 +51,7 @@ def test_a_success_counts_while_the_item_waits_for_its_retry() -> None:
     assert world.due == {}
 
 
+@pytest.mark.contract("tokens", "A completion of an item that never started has attempt 0.")
 def test_a_completion_of_an_item_that_never_started_has_attempt_0() -> None:
     world = World(step("a", "", "y", attributes={"xs": each()}), goals="a", xs=[1, 2])
     assert world.complete("a", 1, y=1) == ["work_succeeded a[1] #0"]
@@ -66,6 +67,7 @@ def test_a_completion_of_an_item_that_never_started_has_attempt_0_whatever_it_sa
 # -------------------------------------------------------------------- not completed
 
 
+@pytest.mark.contract("tokens", "Not completed counts from the current attempt only.")
 @pytest.mark.parametrize("by", [ENGINE, WEBHOOK, OPERATOR])
 def test_not_completed_counts_from_the_current_attempt_only(by: str) -> None:
     world = one()
@@ -114,6 +116,7 @@ def test_a_permanent_failure_from_a_superseded_attempt_does_not_count(by: str) -
     ]
 
 
+@pytest.mark.contract("tokens", "A failure for good counts from the current attempt, or from a webhook.")
 def test_a_permanent_failure_from_a_webhook_counts_whatever_its_attempt() -> None:
     world = one()
     world.lose("a")
@@ -142,6 +145,7 @@ def test_an_accepted_attempt_stays_active_and_its_entry_is_gone() -> None:
     assert WorkStatus.ACTIVE is world.item("a").status
 
 
+@pytest.mark.contract("tokens", "An acceptance that is late or old is not recorded.")
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_an_acceptance_after_the_outcome_or_from_an_older_attempt_is_not_recorded(attempt: int) -> None:
     world = two()
@@ -188,6 +192,7 @@ def test_each_attempt_that_ran_may_be_on_record() -> None:
     assert "work_ignored a #2" in world.report("a", Broken("no"), attempt=2)[0]
 
 
+@pytest.mark.contract("tokens", "No caller can make a log grow without end.")
 def test_made_up_attempts_do_not_make_the_log_grow() -> None:
     world = two()
     world.succeed("a", y=1)
@@ -198,6 +203,7 @@ def test_made_up_attempts_do_not_make_the_log_grow() -> None:
     assert [event.attempt for event in world.events("work_ignored")] == [0, 1]
 
 
+@pytest.mark.contract("tokens", "A success after its item failed is on record with what it gave.")
 def test_a_late_success_is_recorded_with_its_outputs() -> None:
     world = finishing()
     world.fail("a", item=0)

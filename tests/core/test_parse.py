@@ -28,7 +28,6 @@ from argyll_redis.core.model import (
     WorkConfig,
 )
 from argyll_redis.core.parse import (
-    not_yet,
     parse_goals,
     parse_init,
     parse_labels,
@@ -89,6 +88,7 @@ def only_problem(definition: Any, **options: Any) -> tuple[str, str]:
 # ------------------------------------------------------------- what is understood
 
 
+@pytest.mark.contract("steps", "A definition says only what differs: every other field has a default.")
 def test_a_small_definition_gets_every_default() -> None:
     assert parse_step(python_step()) == Step(
         id="price",  # type: ignore[arg-type]
@@ -183,6 +183,9 @@ def test_a_null_field_counts_as_left_out() -> None:
     assert parse_step({**given, "http": None, "labels": None, "predicate": None}) == parse_step(given)
 
 
+@pytest.mark.contract(
+    "steps", "A URL may hold required inputs; one that undoes any input or output, by inner name."
+)
 def test_parameters_of_urls_name_inputs_and_outputs_by_their_inner_names() -> None:
     step = parse_step(
         sync_step(
@@ -199,6 +202,7 @@ def test_parameters_of_urls_name_inputs_and_outputs_by_their_inner_names() -> No
     assert step.http.endpoint == "http://h/{who}?x={who}"
 
 
+@pytest.mark.contract("outcomes", "Retry fields left out, 0 or empty take their default, field by field.")
 @pytest.mark.parametrize(
     ("given", "filled"),
     [
@@ -478,12 +482,16 @@ ABOUT_ATTRIBUTES = [
 ]
 
 
+@pytest.mark.contract("steps", "Each wrong field of a definition is refused with its place and the mend.")
 @pytest.mark.parametrize(("definition", "path", "text"), [*ABOUT_THE_STEP, *ABOUT_WORK])
 def test_a_definition_is_refused_with_the_place_and_the_mend(definition: Any, path: str, text: str) -> None:
     found = problems(definition)
     assert [(each, said) for each, said in found if each == path and text in said], found
 
 
+@pytest.mark.contract(
+    "steps", "Each wrong field of an attribute is refused, one that belongs to another role included."
+)
 @pytest.mark.parametrize(("given", "path", "text"), ABOUT_ATTRIBUTES)
 def test_an_attribute_is_refused_with_the_place_and_the_mend(given: Any, path: str, text: str) -> None:
     found = problems(python_step(attributes=given))
@@ -595,40 +603,6 @@ def test_whatever_is_given_the_answer_is_a_step_or_its_problems(definition: Any)
         assert found.problems
     else:
         assert parse_step(step_to_json(found)) == found
-
-
-# ------------------------------------------------------------- not supported yet
-
-
-@pytest.mark.parametrize(
-    ("definition", "paths"),
-    [
-        (python_step(), []),
-        ({"id": "s", "type": "script", "script": LUA, "predicate": JPATH}, []),
-        (python_step(attributes={"a": attribute("required", for_each=True, mapping={"name": "b"})}), []),
-        (sync_step(), ["type"]),
-        ({"id": "s", "type": "async", "http": {"endpoint": "http://h"}}, ["type"]),
-        ({"id": "s", "type": "flow", "flow": {"goals": ["g"]}}, ["type"]),
-        (python_step(memoizable=True), ["memoizable"]),
-        (python_step(python={"handler": "h", "undo": "u"}), ["python.undo"]),
-        (
-            python_step(attributes={"a": attribute("required", collect="all", match=LUA)}),
-            ["attributes.a.required.collect", "attributes.a.required.match"],
-        ),
-        (
-            python_step(attributes={"a": attribute("optional", deadline=1, mapping={"script": LUA})}),
-            ["attributes.a.optional.deadline", "attributes.a.optional.mapping.script"],
-        ),
-        (
-            python_step(attributes={"a": attribute("output", mapping={"script": LUA})}),
-            ["attributes.a.output.mapping.script"],
-        ),
-    ],
-)
-def test_what_this_version_cannot_run_is_named(definition: dict[str, Any], paths: list[str]) -> None:
-    found = not_yet(parse_step(definition))
-    assert [each.path for each in found] == paths
-    assert all("not supported yet" in each.what and each.mend for each in found)
 
 
 # --------------------------------------------------------------------- requests

@@ -175,6 +175,7 @@ def test_consts_and_metas_are_no_part_of_planning() -> None:
     assert names(planned(known, "g")) == "g"
 
 
+@pytest.mark.contract("planning", "All policies but `first` keep their providers beside an initial value.")
 @pytest.mark.parametrize("collect", ["last", "some", "all"])
 def test_policies_beyond_first_keep_their_providers_beside_an_initial_value(collect: str) -> None:
     known = catalog(step("p", gives="x"), step("g", gives="y", attributes={"x": required(collect)}))
@@ -190,6 +191,7 @@ def test_an_initial_value_alone_satisfies_policies_beyond_first(collect: str) ->
     assert planned(known, "g").required == ("x",)
 
 
+@pytest.mark.contract("planning", "`all` needs every provider to be reachable.")
 def test_all_needs_every_provider_satisfiable() -> None:
     known = catalog(
         step("p", gives="x"), step("q", "no", "x"), step("g", gives="y", attributes={"x": required("all")})
@@ -200,6 +202,9 @@ def test_all_needs_every_provider_satisfiable() -> None:
     assert shown(known, "g").required == ("no",)
 
 
+@pytest.mark.contract(
+    "planning", "An input that must not come is never required, and its providers are planned."
+)
 @pytest.mark.parametrize("spec", [required("none"), optional("none")])
 def test_a_none_input_is_never_required_and_its_providers_join(spec: Any) -> None:
     known = catalog(step("p", gives="x"), step("g", gives="y", attributes={"x": spec}))
@@ -209,6 +214,7 @@ def test_a_none_input_is_never_required_and_its_providers_join(spec: Any) -> Non
     assert planned(catalog(step("g", gives="y", attributes={"x": spec})), "g").required == ()
 
 
+@pytest.mark.contract("planning", "An initial value blocks the step that must not have it.")
 def test_an_initial_value_blocks_the_step_that_requires_none() -> None:
     known = catalog(step("p", gives="z", attributes={"x": required("none")}), step("g", "z", "y"))
     plan = planned(known, "g", "x")
@@ -234,6 +240,9 @@ def test_a_required_input_with_neither_value_nor_provider_is_required() -> None:
     assert plan.why["price"] == "left out: cannot be reached, needs `customer`"
 
 
+@pytest.mark.contract(
+    "planning", "A preview walks what cannot be reached, down to the leaves that are missing."
+)
 def test_a_preview_names_the_leaves_that_are_missing() -> None:
     plan = shown(SHOP, "receipt", "order_id")
     assert (names(plan), plan.required) == ("customer order price receipt", ("customer_id",))
@@ -287,10 +296,14 @@ def test_a_goal_with_an_output_that_is_not_given_stays() -> None:
     assert names(planned(catalog(step("g", gives="a b")), "g", "a")) == "g"
 
 
+@pytest.mark.contract("planning", "A goal without outputs is never left out.")
 def test_a_goal_without_outputs_is_never_left_out() -> None:
     assert names(planned(catalog(step("g", "a")), "g", "a")) == "g"
 
 
+@pytest.mark.contract(
+    "planning", "A goal whose outputs are given stays in the plan when a consumer needs it."
+)
 def test_a_goal_whose_outputs_are_given_stays_when_a_consumer_needs_it() -> None:
     known = catalog(step("p", gives="x"), step("g", gives="y", attributes={"x": required("last")}))
     for goals in ("p g", "g p"):
@@ -335,12 +348,16 @@ def test_a_gate_is_closed_when_no_later_value_can_open_it(
     assert plan.required == ()
 
 
+@pytest.mark.contract(
+    "planning", "Behind a gate that the values have closed nothing else is planned, and the step stays."
+)
 def test_a_goal_behind_a_closed_gate_stays_and_its_other_inputs_are_not_walked() -> None:
     plan = planned(catalog(GATED, step("a", "id", "a")), "g", {"x": [False]})
     assert (names(plan), plan.required) == ("g", ())
     assert plan.why["g"] == "goal, but the initial values close its gate on `x`"
 
 
+@pytest.mark.contract("planning", "A step behind a closed gate is nobody's provider.")
 def test_a_step_behind_a_closed_gate_makes_nobody_satisfiable() -> None:
     known = catalog(GATED, step("h", "y", "z"))
     plan = planned(known, "h", {"x": [False], "a": [1]})
@@ -349,6 +366,7 @@ def test_a_step_behind_a_closed_gate_makes_nobody_satisfiable() -> None:
     assert plan.why["g"] == "left out: the initial values close its gate on `x`"
 
 
+@pytest.mark.contract("planning", "An initial value that a gate refuses spares no provider.")
 def test_an_initial_value_that_the_gate_refuses_does_not_spare_the_providers() -> None:
     known = catalog(GATED, step("p", gives="x"))
     assert names(planned(known, "g", {"x": [False], "a": [1]})) == "g p"
@@ -503,6 +521,7 @@ def situations(draw: st.DrawFn, collects: Sequence[str] = tuple(Collect), gates:
     return definitions, goals, init
 
 
+@pytest.mark.contract("planning", "Whatever is registered, a plan is what the rules give, read word by word.")
 @settings(max_examples=200, deadline=None)
 @given(situations())
 def test_a_plan_is_what_a_naive_reading_of_the_rules_gives(situation: Any) -> None:
@@ -514,6 +533,7 @@ def test_a_plan_is_what_a_naive_reading_of_the_rules_gives(situation: Any) -> No
     assert (set(plan.steps), set(plan.required)) == (steps, missing)
 
 
+@pytest.mark.contract("planning", "The order of registration makes no difference to a plan.")
 @settings(max_examples=150, deadline=None)
 @given(situations(), st.randoms())
 def test_a_plan_has_the_same_bytes_whatever_the_order_of_registration(situation: Any, random: Any) -> None:
@@ -540,6 +560,7 @@ def test_a_plan_is_read_back_as_it_was_written(situation: Any) -> None:
         assert json.dumps(plan_to_json(plan_from_json(json.loads(written)))) == written
 
 
+@pytest.mark.contract("planning", "Every step that is in, or was considered and left out, says why.")
 @settings(max_examples=150, deadline=None)
 @given(situations())
 def test_every_step_in_a_plan_or_left_out_says_why_and_points_at_a_step_in_it(situation: Any) -> None:

@@ -60,6 +60,7 @@ def test_a_tiny_exponential_delay_reaches_even_the_longest_maximum() -> None:
     assert delay_ms(config, retry=1_000_000, token=Token("t"), attempt=1) == MAX_DURATION_MS
 
 
+@pytest.mark.contract("outcomes", "Jitter spreads delays by token and attempt.")
 def test_jitter_spreads_downwards_differently_for_each_token_and_attempt() -> None:
     config = WorkConfig(backoff=Backoff.FIXED, init_backoff_ms=1000, jitter=0.5)
     spread = delays(config, 50) + delays(config, 50, token="other")
@@ -67,6 +68,7 @@ def test_jitter_spreads_downwards_differently_for_each_token_and_attempt() -> No
     assert len(set(spread)) >= 80
 
 
+@pytest.mark.contract("outcomes", "A delay is the same in every replay.")
 def test_jitter_is_the_same_in_every_replay() -> None:
     config = WorkConfig(jitter=1.0)
     assert delays(config, 10) == delays(config, 10)
@@ -95,6 +97,7 @@ def test_a_delay_that_the_step_asks_for_replaces_the_computed_one_unspread() -> 
     ]
 
 
+@pytest.mark.contract("outcomes", "A delay that a step asks for is at most a day.")
 def test_a_delay_that_the_step_asks_for_is_at_most_a_day() -> None:
     assert f"work_retry_scheduled a #2 {DAY_MS}" in one().fall_short("a", after_ms=10 * DAY_MS)
 
@@ -154,6 +157,9 @@ def test_a_due_retry_without_a_free_slot_waits_without_an_event_until_one_frees(
     assert world.succeed("a", 1, y=1) == ["work_succeeded a[1] #1", "work_started a[0] #2 retry"]
 
 
+@pytest.mark.contract(
+    "outcomes", "A due retry without a slot waits; the first due item in item order takes the next."
+)
 def test_when_a_slot_frees_the_first_due_item_in_item_order_starts() -> None:
     config = {"parallelism": 3, "init_backoff": 100}
     fans = step("a", "", "y", attributes={"xs": each()}, work_config=config)
@@ -187,6 +193,7 @@ def test_the_retry_budget_counts_what_was_reported_not_completed() -> None:
     ]
 
 
+@pytest.mark.contract("outcomes", "Losses use up no retries.")
 def test_losses_do_not_use_up_the_retry_budget() -> None:
     world = one(max_retries=1, init_backoff=1)
     world.lose("a")
@@ -194,6 +201,7 @@ def test_losses_do_not_use_up_the_retry_budget() -> None:
     assert "work_retry_scheduled a #4 1" in world.fall_short("a")
 
 
+@pytest.mark.contract("outcomes", "-1 retries are without end.")
 def test_max_retries_minus_one_is_without_end() -> None:
     world = one(max_retries=-1, init_backoff=1, max_backoff=1)
     for attempt in range(1, 31):

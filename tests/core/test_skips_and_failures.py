@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from given import World, each, script, step
 
 from argyll_redis.core.state import FlowStatus, RootCause
@@ -19,6 +20,7 @@ def chain(**first: object) -> World:
     return World(step("a", "x", "p", **first), step("b", "p", "q"), step("c", "q", "r"), goals="c", x=1)
 
 
+@pytest.mark.contract("life", "A failure reaches the goal in the same transaction.")
 def test_a_failure_reaches_the_goal_and_ends_the_flow_in_the_same_transaction() -> None:
     because = '(step "a": no stock)'
     assert [
@@ -93,6 +95,7 @@ def test_what_only_a_failed_step_wanted_is_skipped() -> None:
     assert "step_skipped late unwanted" in world.fail("a")
 
 
+@pytest.mark.contract("life", "Skips and failures spread until nothing more follows.")
 def test_skips_and_failures_go_on_to_a_fixed_point() -> None:
     names = [f"s{i:02}" for i in range(20)]
     steps = [step(name, f"p{i}", f"p{i + 1}") for i, name in enumerate(names)]
@@ -233,6 +236,7 @@ def test_a_lost_item_of_a_failed_step_is_not_called_again() -> None:
     assert world.lose("a", item=1) == ["work_failed a[1] #1: abandoned"]
 
 
+@pytest.mark.contract("life", "Work of a failed step that was released and not begun is not called.")
 def test_an_item_of_a_failed_step_that_was_released_but_not_begun_is_not_called() -> None:
     world = fans()
     world.fail("a", item=0)

@@ -60,6 +60,7 @@ def test_what_is_not_completed_after_the_outcome_is_abandoned_and_not_retried() 
     ]
 
 
+@pytest.mark.contract("life", "A lost attempt is not called again after the outcome.")
 def test_a_lost_attempt_is_not_called_again_after_the_outcome() -> None:
     world = over()
     assert world.lose("slow") == [
@@ -114,6 +115,9 @@ def test_a_dropped_retry_does_not_keep_its_step_from_completing_when_it_tolerate
     ]
 
 
+@pytest.mark.contract(
+    "life", "What was accepted is waited for after the outcome, no longer than it may linger."
+)
 def test_an_accepted_item_is_waited_for_until_linger_after_the_outcome() -> None:
     world = race()
     world.accept("slow")
@@ -126,6 +130,7 @@ def test_an_accepted_item_is_waited_for_until_linger_after_the_outcome() -> None
     ]
 
 
+@pytest.mark.contract("life", "Its own timeout ends that wait when it comes first.")
 def test_an_accepted_item_is_waited_for_until_its_timeout_when_that_comes_first() -> None:
     world = race(work_config={"timeout": 5_000})
     world.accept("slow")
@@ -151,6 +156,7 @@ def test_what_is_accepted_within_linger_is_waited_for() -> None:
     assert "work_failed slow #1: abandoned" in world.wait(3_600_000)
 
 
+@pytest.mark.contract("life", "What is accepted after that is abandoned at once.")
 def test_what_is_accepted_after_linger_is_abandoned_at_once() -> None:
     world = over()
     world.wait(3_600_000)
@@ -176,6 +182,7 @@ def test_linger_is_counted_from_the_failure_of_the_step_when_that_came_before_th
     assert "work_failed a[0] #1: abandoned" in world.wait(1)
 
 
+@pytest.mark.contract("life", "How long is waited is recorded at the start, by the process that made it.")
 def test_linger_is_the_one_that_the_start_recorded() -> None:
     world = World(step("a", "x", "y"), step("b", "x", "z"), goals="a b", x=1, linger_ms=50)
     world.accept("b")
@@ -186,6 +193,7 @@ def test_linger_is_the_one_that_the_start_recorded() -> None:
 # -------------------------------------------------------------------- deactivation
 
 
+@pytest.mark.contract("life", "Items that never started hold nothing up.")
 def test_items_that_never_started_do_not_hold_deactivation_up() -> None:
     world = World(step("a", "", "y", attributes={"xs": each()}), goals="a", xs=[1, 2, 3])
     assert "flow_deactivated" in world.fail("a", item=0)
@@ -311,6 +319,9 @@ def test_an_accepted_attempt_that_outlasts_its_timeout_is_not_completed() -> Non
     assert world.wait(1) == ["work_not_completed a #1: timed out", "work_retry_scheduled a #2 50"]
 
 
+@pytest.mark.contract(
+    "outcomes", "A timeout counts from the beginning of the call, the wait for an outcome included."
+)
 def test_the_time_of_the_call_before_the_acceptance_counts() -> None:
     assert waiting(timeout=1_000).last("work_accepted").event.data()["timeout_ms"] == 800
 

@@ -340,6 +340,21 @@ def test_a_bad_retirement_does_nothing(lua: Lua, arguments: tuple[Any, ...]) -> 
     lua.refuses("BADARG", "retire", [lua.keys.engines, *lua.ids], INSTANCE, *arguments)
 
 
+# -------------------------------------------------------------------------- health
+
+
+def test_what_was_found_of_health_is_kept_for_so_long(lua: Lua) -> None:
+    key = lua.keys.health("e1")
+    lua.run("health", [key, lua.ids[0]], INSTANCE, "{}", 60_000)
+    assert lua.client.get(key) == b"{}"
+    assert 0 < lua.client.pttl(key) <= 60_000
+
+
+@pytest.mark.parametrize("alive", ["0", "-1", "1.5", "x", ""])
+def test_a_time_to_live_that_is_none_keeps_nothing(lua: Lua, alive: str) -> None:
+    lua.refuses("BADARG", "health", [lua.keys.health("e1"), lua.ids[0]], INSTANCE, "{}", alive)
+
+
 # ------------------------------------------------------------------------- emptied
 
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -349,12 +364,14 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "release": ("c", 0, 1, "work:a", "1-0"),
     "retire": ("c", "work:a"),
     "queues": ("c",),
+    "health": ("{}", 1000),
 }
 
 
 @pytest.mark.parametrize(("name", "arguments"), CALLS.items(), ids=CALLS.keys())
 def test_an_emptied_namespace_is_not_touched(lua: Lua, name: str, arguments: tuple[Any, ...]) -> None:
     firsts = {"keep": lua.keys.engines, "retire": lua.keys.engines, "queues": lua.keys.queues}
+    firsts["health"] = lua.keys.health("e1")
     first = [firsts[name]] if name in firsts else []
     lua.client.zadd(lua.of("due"), {"work:a r": 1})
     lua.client.delete(lua.ids[1])

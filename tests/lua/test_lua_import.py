@@ -31,6 +31,7 @@ def test_a_log_is_written_as_commit_writes_one(lua: Lua) -> None:
     assert (second[0], second[1][:4]) == (b"2-0", [b"type", b"flow_failed", b"at", b"2000"])
     assert lua.client.hgetall(lua.of("head:f")) == {
         b"v": b"2", b"tx": b"t-2", b"at": b"2000", b"t0": b"1000", b"sealed": b"1", b".status": b"failed",
+        b"#done:failed": b"",
     }  # fmt: skip
 
 

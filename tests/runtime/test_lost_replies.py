@@ -162,6 +162,44 @@ def test_an_entry_that_was_found_before_its_reply_came_is_run_once(concurrency: 
     assert play(scene) == [1]
 
 
+class BusyLoop(MemoryStore):
+    """Delivers its first entry three leases late, to an engine that hears of nothing meanwhile: as when
+    its event loop is blocked and only the renewer's thread goes on."""
+
+    hears_nothing = False
+    has_delivered = False
+
+    async def block(
+        self, consumer: str, streams: Sequence[tuple[int, str]], block_ms: int
+    ) -> tuple[Entry, ...]:
+        entries = await super().block(consumer, streams, block_ms)
+        if not self.has_delivered and any(entry.stream != "control" for entry in entries):
+            self.has_delivered = self.hears_nothing = True
+            await asyncio.sleep(3 * LEASE_MS / 1000)
+            self.hears_nothing = False
+        return entries
+
+    def renew(self, *given: Any, **named: Any) -> RenewReply:
+        reply = super().renew(*given, **named)
+        return replace(reply, unnamed=()) if self.hears_nothing else reply
+
+
+def test_an_entry_delivered_to_a_busy_engine_is_not_lost() -> None:
+    """It was never called, so it is still its first attempt, though another engine is there."""
+
+    async def scene(world: World) -> list[int]:
+        async with world.fleet(chain(1)) as those:
+            await world.add_engine(those, BusyLoop(server=world.server))
+            await asyncio.sleep(0.1)
+            await those.start(["f"], ["s0"], INIT)
+            await asyncio.sleep(0.1)
+            await world.add_engine(those)
+            await those.finished("f")
+            return world.calls
+
+    assert play(scene) == [1]
+
+
 def test_a_call_that_outlasts_the_grace_is_not_handed_back_under_its_attempt() -> None:
     """It has run, maybe to its end: only a takeover says that it may run again."""
 

@@ -26,6 +26,7 @@ def jpath(source: str) -> Script:
 # -------------------------------------------------------------------- compiling
 
 
+@pytest.mark.contract("inputs", "Every installation has the same languages.")
 def test_every_installation_has_the_same_two_languages() -> None:
     assert sorted(LANGUAGES) == ["jpath", "lua"]
 
@@ -165,29 +166,31 @@ def test_a_match_sees_one_value(script: Script, value: Any, expected: bool) -> N
 @pytest.mark.parametrize(
     ("script", "inner", "expected"),
     [
-        (lua("value.a * 2"), None, 4),
+        (lua("value.a * 2"), "a", 4),
         (lua("price.a * 2"), "price", 4),
         (lua("value.a + price.a"), "price", 4),
         (lua("value.a"), "no-lua-name", 2),
-        (lua("value.missing"), None, None),
-        (lua("return {a = value.a, list = {1}}"), None, {"a": 2, "list": [1]}),
+        (lua("value.missing"), "a", None),
+        (lua("return {a = value.a, list = {1}}"), "a", {"a": 2, "list": [1]}),
+        (lua("{}"), "a", {}),
         (jpath("$.a"), "price", 2),
         (jpath("$.l[*]"), "price", [1, 2]),
         (jpath("$.missing"), "price", MISSING),
     ],
 )
-def test_a_mapping_transforms_a_value(script: Script, inner: str | None, expected: Any) -> None:
+def test_a_mapping_transforms_a_value(script: Script, inner: str, expected: Any) -> None:
     value = {"a": 2, "l": [1, 2]}
-    assert EVALUATOR.mapping(script, value, inner, value) == expected
+    assert EVALUATOR.mapping(script, value, inner=inner) == expected
 
 
-def test_a_path_starts_at_the_document() -> None:
-    assert EVALUATOR.mapping(jpath("$.whole"), "part", None, {"whole": 1}) == 1
+@pytest.mark.parametrize(("script", "expected"), [(lua("{}"), []), (jpath("$.map"), {})])
+def test_an_empty_table_is_a_list_where_one_is_declared(script: Script, expected: Any) -> None:
+    assert EVALUATOR.mapping(script, {"map": {}}, inner="a", is_list=True) == expected
 
 
 def test_missing_is_not_null() -> None:
-    assert EVALUATOR.mapping(jpath("$.a"), {}, None, {}) is MISSING
-    assert EVALUATOR.mapping(jpath("$.a"), {}, None, {"a": None}) is None
+    assert EVALUATOR.mapping(jpath("$.a"), {}, inner="a") is MISSING
+    assert EVALUATOR.mapping(jpath("$.a"), {"a": None}, inner="a") is None
     assert repr(MISSING) == "MISSING"
 
 

@@ -224,6 +224,9 @@ def test_what_the_grammar_does_not_have_is_refused(path: str) -> None:
 # ---------------------------------------------------------------------- results
 
 
+@pytest.mark.contract(
+    "inputs", "JSONPath as a mapping: one match is the value, several the list, none leaves it."
+)
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -240,6 +243,7 @@ def test_one_match_is_the_value_several_are_the_list_none_is_missing(path: str, 
     assert value(path, {"a": [1, 2], "n": None, "e": [], "d": [{"x": 5}]}) == expected
 
 
+@pytest.mark.contract("inputs", "JSONPath as a predicate: a null that is found counts.")
 def test_a_null_is_a_match() -> None:
     assert holds("$.n", {"n": None}) is True
     assert holds("$.m", {"n": None}) is False
@@ -286,6 +290,7 @@ HOSTILE: dict[str, tuple[str, Any, str]] = {
 }
 
 
+@pytest.mark.contract("inputs", "A path is ended at its limits.")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_path_runs_away(name: str) -> None:
     path, document, message = HOSTILE[name]

@@ -52,11 +52,13 @@ ABSENT = """
 """
 
 
+@pytest.mark.contract("inputs", "Lua has the library that the docs list.")
 @pytest.mark.parametrize("name", THERE.split())
 def test_what_the_contract_lists_is_there(name: str) -> None:
     assert run(f"return {name} ~= nil") is True
 
 
+@pytest.mark.contract("inputs", "Lua has no input or output, no clock, no randomness.")
 @pytest.mark.parametrize("name", ABSENT.split())
 def test_nothing_else_is_there(name: str) -> None:
     assert run(f"return {name} == nil") is True
@@ -228,6 +230,7 @@ def test_an_input_that_the_script_does_not_name_costs_nothing_and_harms_nothing(
     assert run("return a", a=1, b="x" * 30_000_000, c=object()) == 1
 
 
+@pytest.mark.contract("inputs", "A predicate in Lua is false for `false` and `nil` only.")
 @pytest.mark.parametrize(
     ("source", "names", "expected"),
     [
@@ -382,6 +385,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.contract("inputs", "A script is ended at its limits of instructions and memory.")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_script_runs_away(name: str) -> None:
     source, message = HOSTILE[name]

@@ -49,6 +49,7 @@ class _Partition:
             "due": self.members("due"),
             "indexes": {name: self.members(name) for name in self.names if name.startswith(INDEXES)},
             "expire": self.members("expire"),
+            "tree": self.members("tree"),
             "feed": [(entry.flow, entry.first, entry.last, entry.status) for entry in feed],
             "dead": [(kept["stream"], kept["r"], kept["reason"]) for _, kept in self.entries("dead")],
         }

@@ -253,16 +253,39 @@ async def test_a_renewal_tells_what_was_taken_over_apart_from_what_was_delivered
     assert (reply.unnamed, reply.taken) == ((delivered,), tuple(others))
 
 
-async def test_a_renewal_does_not_renew_what_was_not_named(flow: Flow, store: Store) -> None:
+async def idle(store: Store, for_ms: int) -> None:
+    """Lets the server's time go on."""
+    until_ms = await store.now_ms() + for_ms
+
+    async def is_over() -> bool:
+        return await store.now_ms() >= until_ms
+
+    await until(is_over)
+
+
+async def test_a_renewal_renews_what_was_delivered_and_not_named(flow: Flow, store: Store) -> None:
     await flow.commit(Dispatch("work:a", "r1"))
     entry = await flow.fetch_one("e1")
-    since_ms = await store.now_ms()
-
-    async def is_idle() -> bool:
-        return await store.now_ms() >= since_ms + 50
-
-    await until(is_idle)
+    await idle(store, 50)
     assert (entry,) == (await renewed(flow, "e1", [])).unnamed
+    assert (await take_over(flow, "e2", min_idle_ms=50)).taken == ()
+
+
+async def test_a_renewal_does_not_renew_what_was_taken_over_and_not_named(flow: Flow, store: Store) -> None:
+    await flow.commit(Dispatch("work:a", "r1"))
+    await flow.fetch_one("e1")
+    [entry] = (await take_over(flow, "e2", min_idle_ms=0)).taken
+    await idle(store, 50)
+    assert (entry,) == (await renewed(flow, "e2", [])).taken
+    assert (entry,) == (await take_over(flow, "e3", min_idle_ms=50)).taken
+
+
+async def test_a_renewal_neither_renews_nor_returns_what_was_let_go_of(flow: Flow, store: Store) -> None:
+    await flow.commit(Dispatch("work:a", "r1"))
+    entry = await flow.fetch_one("e1")
+    await idle(store, 50)
+    reply = store.renew("e1", [], [(flow.partition, "work:a")], known=[lease_of(entry, flow)[:3]])
+    assert reply.unnamed == ()
     assert (entry,) == (await take_over(flow, "e2", min_idle_ms=50)).taken
 
 

@@ -52,6 +52,43 @@ async def test_an_engine_without_a_heartbeat_is_forgotten(store: Store) -> None:
     assert (await store.keep(Keep())).engines == ()
 
 
+async def test_what_an_engine_found_of_health_is_kept_for_a_while(store: Store) -> None:
+    await store.tell_health("e1", b"old", HOUR_MS)
+    await store.tell_health("e1", b"new \xff", HOUR_MS)
+    await store.tell_health("e2", b"gone", 1)
+
+    async def is_gone() -> bool:
+        return await store.health(["e2"]) == [None]
+
+    await until(is_gone)
+    assert await store.health(["e1", "e2", "never"]) == [b"new \xff", None, None]
+    assert await store.health([]) == []
+
+
+async def test_an_outcome_is_kept_for_a_while_and_the_last_word_counts(store: Store) -> None:
+    await store.memorize("k1", b"old", HOUR_MS)
+    await store.memorize("k1", b"new \xff", HOUR_MS)
+    await store.memorize("k2", b"gone", 1)
+
+    async def is_gone() -> bool:
+        return await store.recall("k2") is None
+
+    await until(is_gone)
+    assert [await store.recall(key) for key in ("k1", "k2", "never")] == [b"new \xff", None, None]
+
+
+async def test_an_outcome_that_is_kept_for_no_time_is_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="alive_ms 0 is less than 1"):
+        await store.memorize("k1", b"x", 0)
+    assert await store.recall("k1") is None
+
+
+async def test_health_that_is_kept_for_no_time_is_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="alive_ms 0"):
+        await store.tell_health("e1", b"x", 0)
+    assert await store.health(["e1"]) == [None]
+
+
 async def test_queues_are_known_for_ever_in_name_order(store: Store) -> None:
     await store.add_queues(["c", "a"])
     await store.add_queues([])
@@ -232,3 +269,31 @@ async def test_queue_stats_tell_the_age_of_the_oldest_entry(flow: Flow, store: S
     before_ms = await store.now_ms()
     (oldest_ms,) = [stat.oldest_ms for stat in await store.queue_stats() if stat.queue == "a"]
     assert before_ms - entry.added_ms <= oldest_ms <= await store.now_ms() - entry.added_ms
+
+
+# ------------------------------------------------------------------ large indexes
+
+
+async def test_a_long_index_is_merged_over_all_partitions_however_unevenly_they_are_filled(
+    store: Store,
+) -> None:
+    """Those of one partition are all newer than those of the other."""
+    many = 1_300
+    here = Flow(store)
+    candidates = (Flow(store, f"f{n}") for n in range(10 * many))
+    flows = [each for each in candidates if each.partition == here.partition][:many]
+    older = [each for each in (Flow(store, f"o{n}") for n in range(100)) if each.partition != here.partition]
+    for begin in range(0, len(older), 500):
+        await store.commit([each.turn(Index("open")) for each in older[begin : begin + 500]])
+    now_ms = await store.now_ms()
+    while await store.now_ms() == now_ms:
+        pass  # later flows have a later time
+    for begin in range(0, many, 500):
+        await store.commit([each.turn(Index("open")) for each in flows[begin : begin + 500]])
+    rows = await store.index("open", limit=many + 10)
+    assert rows == sorted(rows, key=lambda row: (row[1], row[0]), reverse=True)
+    assert {id for id, _ in rows[:many]} == {each.id for each in flows}
+    assert len(rows) == many + 10
+    oldest = await store.index("open", newest=False, limit=len(older) + 700)
+    assert {id for id, _ in oldest[: len(older)]} == {each.id for each in older}
+    assert len(oldest) == len(older) + 700

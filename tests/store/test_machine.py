@@ -47,6 +47,7 @@ from argyll_redis.store.protocol import (
     Unindex,
     UsePlan,
     partition_of,
+    root_of,
 )
 from argyll_redis.store.redis import RedisStore
 
@@ -264,7 +265,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data(), consumer=st.sampled_from(CONSUMERS))
     def renew(self, data: st.DataObject, consumer: str) -> None:
-        named = self.draw_delivered(data)
+        named, let_go = self.draw_delivered(data), self.draw_delivered(data)
         flows = [data.draw(st.sampled_from(FLOWS)) for _ in named]
         places = [(p, stream) for p in range(PARTITIONS) for stream in STREAMS]
 
@@ -274,7 +275,8 @@ class Machine(RuleBasedStateMachine):
                 for delivered, flow in zip(named, flows, strict=True)
                 if delivered.entries[side].partition == partition_of(flow, PARTITIONS)
             ]
-            reply = store.renew(consumer, leases, places)
+            known = [delivered.entries[side][:3] for delivered in let_go]
+            reply = store.renew(consumer, leases, places, known=known)
             lost = [self.payloads[side][lease[:3]] for lease in reply.lost]
             pictures = [[entry_picture(entry) for entry in found] for found in (reply.unnamed, reply.taken)]
             return lost, reply.statuses, pictures
@@ -300,6 +302,25 @@ class Machine(RuleBasedStateMachine):
     def retire(self, consumer: str) -> None:
         self.agree(lambda store, _: store.retire(consumer))
 
+    @rule(
+        partition=st.integers(0, PARTITIONS - 1),
+        keep_ms=st.sampled_from([0, 0, HOUR_MS]),
+        limit=st.integers(1, 3),
+    )
+    def expire(self, partition: int, keep_ms: int, limit: int) -> None:
+        """Removes trees: as many as there may be, as their order in one moment is another matter."""
+        trees = {root_of(flow) for flow in FLOWS if partition_of(flow, PARTITIONS) == partition}
+        most = limit if len(trees) == 1 else 100
+        self.agree(lambda store, _: store.expire(partition, keep_ms=keep_ms, limit=most))
+        heads = self.agree(lambda store, _: heads_of(store))
+        for flow, head in zip(FLOWS, heads, strict=True):
+            if head is None and self.history[flow][-1] != (0, ""):
+                self.history[flow].append((0, ""))
+
+    @rule(partition=st.integers(0, PARTITIONS - 1))
+    def reap(self, partition: int) -> None:
+        self.both(lambda store, _: store.reap(partition, 0))
+
     # ------------------------------------------------------------------- reading
 
     @rule(after=st.integers(0, 5), limit=st.integers(1, 5))
@@ -312,11 +333,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def heads(self) -> None:
-        async def call(store: Store, _: int) -> Any:
-            heads = await store.heads(FLOWS)
-            return [head and (head.version, head.tx, head.sealed, head.fields) for head in heads]
-
-        self.agree(call)
+        self.agree(lambda store, _: heads_of(store))
 
     @rule(index=st.sampled_from(INDEXES), page=st.integers(1, 3))
     def read_index(self, index: str, page: int) -> None:
@@ -327,6 +344,7 @@ class Machine(RuleBasedStateMachine):
             assert rows == (await store.index(index, newest=False))[::-1]
             assert rows == sorted(rows, key=lambda row: (row[1], row[0]), reverse=True)
             assert rows[:2] == await store.index(index, limit=2)
+            assert await store.sizes([index, "label:never=so"]) == [len(rows), 0]
             walked = [flow for p in range(PARTITIONS) for flow in await walk(store, p, index, page)]
             assert sorted(walked) == sorted(flow for flow, _ in rows)
             return sorted(walked)
@@ -395,6 +413,12 @@ class Machine(RuleBasedStateMachine):
     def payload_at(self, ref: StreamRef, cursor: str, side: int) -> str:
         """What stands at a cursor of a takeover: it is pending, so it was delivered."""
         return "" if cursor == "0-0" else self.payloads[side][(ref.partition, ref.stream, cursor)]
+
+
+async def heads_of(store: Store) -> list[Any]:
+    """The heads of all flows, without times."""
+    heads = await store.heads(FLOWS)
+    return [head and (head.version, head.tx, head.sealed, head.fields) for head in heads]
 
 
 async def walk(store: Store, partition: int, index: str, page: int) -> list[str]:

@@ -177,6 +177,7 @@ async def test_a_dump_has_everything_but_times(own_flow: Flow, server: MemorySer
         "due": ["control c1"],
         "indexes": {"open": ["order-1"]},
         "expire": [],
+        "tree": [],
         "feed": [("order-1", 1, 1, "")],
         "dead": [],
     }

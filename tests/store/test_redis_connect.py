@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import hiredis
 import pytest
+import redis.exceptions as redis_errors
 from servers import TestServer
 from store_words import until
 
@@ -68,8 +71,13 @@ def test_a_url_names_a_server(url: str, address: str) -> None:
         f"redis://u:{SECRET.replace('/', '')}@h?socket_timeout=1",
         f"redis+cluster://:{SECRET}@h",
         f"redis+sentinel://:{SECRET}@h:1,h:2/service",
+        f"redis://:{SECRET}#@h",
+        "redis://h/0#db",
         "unix://",
+        "unix://tmp/redis.sock",
         "redis://h?db",
+        "rediss://h?ssl_cert_reqs=no",
+        "rediss://h?ssl_check_hostname=no",
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_quoting_it(url: str) -> None:
@@ -77,6 +85,55 @@ def test_a_url_that_cannot_be_used_is_refused_without_quoting_it(url: str) -> No
         UrlConnector(url)
     assert "s3cr3t" not in str(refused.value)
     assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("options", "is_checked"),
+    [
+        ("", True),
+        ("?ssl_check_hostname=true", True),
+        ("?ssl_check_hostname=false", False),
+        ("?ssl_cert_reqs=optional", True),
+        ("?ssl_cert_reqs=none", False),
+    ],
+)
+def test_the_name_of_a_tls_server_is_checked_unless_the_url_says_no(options: str, is_checked: bool) -> None:
+    connection: Any = UrlConnector(f"rediss://h{options}").blocking_connection()
+    assert connection.check_hostname is is_checked
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "connection refused"),
+        (OSError("Multiple exceptions: [Errno 111] failed ('::1', 1), [Errno 111] x"), "connection refused"),
+        (socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+        (redis_errors.InvalidResponse('Protocol error, got "H"'), "what answers is not Redis"),
+        (TimeoutError(), "no reply in time"),
+    ],
+)
+async def test_why_a_server_cannot_be_reached_is_said_in_plain_words(error: Exception, words: str) -> None:
+    class Lost:
+        is_connected = False
+
+        async def send_packed_command(self, *given: Any, **options: Any) -> None:
+            raise error
+
+        async def disconnect(self, nowait: bool = False) -> None: ...
+
+    connector: Any = SimpleNamespace(address="h:1", connection=Lost)
+    with pytest.raises(StoreUnavailable) as raised:
+        await Link(connector, limit=1).call(("PING",))
+    assert str(raised.value) == f"cannot reach redis at h:1 ({words})"
+
+
+@pytest.mark.parametrize("reply", [b"+OK\r\n", b"$-1\r\n", b":1\r\n", b"*0\r\n", b"$3\r\nx:1\r\n"])
+async def test_a_server_that_is_not_redis_is_called_so(reply: bytes) -> None:
+    async with played(lambda _: reply) as url:
+        store = RedisStore(url, "t")
+        with pytest.raises(StoreUnfit, match=r"what answers at 127.0.0.1:\d+ is not Redis"):
+            await store.open()
+        await store.close()
 
 
 @pytest.mark.parametrize("url", ["redis+cluster://h", "redis+sentinel://h/s"])

@@ -11,6 +11,12 @@ SERVER_FIXTURES = {"server", "real_server", "store_factory", "lua"}
 """Those that see to a missing server themselves, server by server."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "contract(subject, words): shows this row of docs/reference/contract.md"
+    )
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test that starts a server by itself is left out where none is on PATH; under CI that fails."""
     fixtures = set(getattr(item, "fixturenames", ()))

@@ -1,5 +1,5 @@
 """`python -m argyll_redis.cli` is `argyll`."""
 
-from argyll_redis.cli.entry import main
+from argyll_redis.cli import main
 
 main()

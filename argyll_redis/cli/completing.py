@@ -1,11 +1,10 @@
-"""Completion of flow and step ids in the shell: quick, and silent whatever goes wrong.
+"""Completion of flow and step ids, and of files, in the shell: quick, and silent whatever goes wrong.
 
 Only what is there is read: nothing is created, and no engine or catalog is set up for it.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,9 @@ MAX_FLOWS = 1_000
 """The newest flows that are looked at."""
 MAX_OFFERED = 50
 
-Find = Callable[["Store"], Awaitable[list[tuple[str, str]]]]
-"""Gives ids, each with what it is."""
+Found = list[tuple[str, str]]
+"""Ids, each with what it is."""
+Read = Callable[["Store"], Awaitable[Found]]
 
 
 def complete_flows(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -38,43 +38,57 @@ def complete_steps(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return _offered(ctx, incomplete, _steps)
 
 
-def _offered(ctx: click.Context, incomplete: str, find: Find) -> list[CompletionItem]:
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Files, which the shell itself looks for."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _offered(ctx: click.Context, incomplete: str, reader: Callable[[], Read]) -> list[CompletionItem]:
     try:
-        found = run_async(lambda: _found(ctx, find))
+        read = reader()  # what it imports is no part of the time that looking may take
+        found = run_async(lambda: _found(ctx, read))
     except Exception:  # whoever presses a key wants no error
         return []
     fitting = [CompletionItem(id, help=what) for id, what in found if id.startswith(incomplete)]
     return fitting[:MAX_OFFERED]
 
 
-async def _found(ctx: click.Context, find: Find) -> list[tuple[str, str]]:
+async def _found(ctx: click.Context, read: Read) -> Found:
+    import asyncio
+
     from argyll_redis.runtime.open import open_store
 
     given = ctx.params
     store = open_store(given.get("url") or DEFAULT_URL, given.get("namespace") or DEFAULT_NAMESPACE)
     try:
         async with asyncio.timeout(LIMIT_S):
-            return await find(store) if await store.peek() is not None else []
+            return await read(store) if await store.peek() is not None else []
     finally:
         await store.close()
 
 
-async def _flows(store: Store) -> list[tuple[str, str]]:
+def _flows() -> Read:
     from argyll_redis.reading import INDEXES
 
-    found: dict[str, tuple[int, str]] = {}
-    for index in INDEXES:
-        standing = index.removeprefix("done:").replace("open", "active")
-        for flow, at in await store.index(index, limit=MAX_FLOWS):
-            found[flow] = (at, standing)
-    newest = sorted(found.items(), key=lambda row: (-row[1][0], row[0]))
-    return [(flow, standing) for flow, (_, standing) in newest]
+    async def read(store: Store) -> Found:
+        found: dict[str, tuple[int, str]] = {}
+        for index in INDEXES:
+            standing = index.removeprefix("done:").replace("open", "active")
+            for flow, at in await store.index(index, limit=MAX_FLOWS):
+                found[flow] = (at, standing)
+        newest = sorted(found.items(), key=lambda row: (-row[1][0], row[0]))
+        return [(flow, standing) for flow, (_, standing) in newest]
+
+    return read
 
 
-async def _steps(store: Store) -> list[tuple[str, str]]:
+def _steps() -> Read:
     from argyll_redis.core.catalog import Catalog, apply_all, catalog_event
     from argyll_redis.store.codec import decode
 
-    events = await store.catalog(0)
-    catalog = apply_all(Catalog(), [(catalog_event(each.type, decode(each.data)), 0) for each in events])
-    return [(id, catalog.step(id).name) for id in sorted(catalog.steps)]
+    async def read(store: Store) -> Found:
+        events = await store.catalog(0)
+        catalog = apply_all(Catalog(), [(catalog_event(each.type, decode(each.data)), 0) for each in events])
+        return [(id, catalog.step(id).name) for id in sorted(catalog.steps)]
+
+    return read

@@ -83,7 +83,7 @@ def demo(
     request = Request(
         root=os.path.abspath(root or standard_library()),
         report_dir=os.path.abspath(report_dir),
-        url=url or None,
+        url=url,
         namespace=namespace,
         with_crash=not no_crash,
         is_deep=deep,

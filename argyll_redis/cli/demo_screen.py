@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import textwrap
 import time
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 import click
 
 from argyll_redis.cli.screen import (
-    FALLBACK_SIZE,
     REDRAW_S,
     Canvas,
     Changes,
@@ -19,8 +18,9 @@ from argyll_redis.cli.screen import (
     layout_for,
     marks_for,
     row_text,
+    size_of,
 )
-from argyll_redis.cli.texts import printable, wants_colour
+from argyll_redis.cli.texts import is_terminal, printable
 
 if TYPE_CHECKING:
     from argyll_redis.tally import StepTally, Tally
@@ -47,9 +47,11 @@ def screen_for(*, as_json: bool, steps: int) -> DemoScreen:
     """Picks the screen for standard output, with room for so many steps."""
     if as_json:
         return Silent()
-    columns, rows = shutil.get_terminal_size(FALLBACK_SIZE)
+    if not is_terminal(sys.stdout) or os.environ.get("TERM") == "dumb":
+        return Lines()
+    columns, rows = size_of(sys.stdout)
     has_room = rows >= steps + SPARE_ROWS and columns >= MIN_COLUMNS
-    return Bars(sys.stdout) if wants_colour(sys.stdout) and has_room else Lines()
+    return Bars(sys.stdout) if has_room else Lines()
 
 
 class Silent:
@@ -109,11 +111,12 @@ class Bars:
         if tally.status == "active" and time.monotonic() - self._drawn_s < REDRAW_S:
             return
         self._drawn_s = time.monotonic()
-        columns, _ = self._canvas.size()
+        columns, lines = self._canvas.size()
         names = max(map(len, tally.steps))
         layout = layout_for(columns, name=names, counts=COUNT, bar=BAR, note=NOTE)
         rows = map(_row, tally.steps.values())
-        self._canvas.draw([row_text(row, layout, self._marks, self._canvas.stream) for row in rows])
+        drawn = [row_text(row, layout, self._marks, self._canvas.stream) for row in rows]
+        self._canvas.draw(drawn[: lines - 1])  # it may have become lower
 
 
 def folded(text: str, *, indent: int = 0) -> str:
@@ -125,4 +128,13 @@ def _row(step: StepTally) -> Row:
     """One step: how far it is, and what went wrong and was mended."""
     notes = [(step.retried, "retried"), (step.taken_over, "taken over")]
     note = ", ".join(f"{count} {what}" for count, what in notes if count)
-    return Row(step.id, step.status, step.items, step.done, step.retried, step.taken_over, note=note)
+    return Row(
+        step.id,
+        step.status,
+        step.items,
+        step.done,
+        step.retried,
+        step.taken_over,
+        note=note,
+        error=step.error,
+    )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from argyll_redis import __version__
 from argyll_redis.cli.answers import print_json_line, print_text
-from argyll_redis.cli.engine import configured, log_to_stderr, serve
+from argyll_redis.cli.engine import configured, log_to_stderr, python_steps, serve
 from argyll_redis.cli.opened import run_async, shown_url
 from argyll_redis.cli.options import DEFAULT_NAMESPACE, Asked, placed
+from argyll_redis.cli.serving import TRYING_OUT, HttpAsked, http_options, server_to_try_out
 from argyll_redis.cli.texts import counted, listed
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ GRACE_MS = 3_000
     show_envvar=True,
     help="The app whose python steps it runs: app in shop.py is shop:app.",
 )
+@http_options(f"{TRYING_OUT}, or any free port")
 @placed("an embedded one")
-def dev(asked: Asked, app: str | None) -> None:
-    """Run a Redis server and an engine until Ctrl-C, and say what to type in another terminal.
+def dev(asked: Asked, app: str | None, http: str | None, http_host: tuple[str, ...], **given: Any) -> None:
+    """Run a Redis server, an engine and the HTTP API until Ctrl-C, and say what to type elsewhere.
 
     The server is a redis-server or valkey-server from PATH, started for this command only, on a private
     socket: what it holds is gone at the end. Where there is none, all is in memory, and only the steps
@@ -44,19 +46,28 @@ def dev(asked: Asked, app: str | None) -> None:
     Example: `argyll dev --app shop:app`
     """
     log_to_stderr(as_json=asked.as_json)
-    run_async(lambda: _dev(asked, app))
+    settings = {name: value for name, value in given.items() if value is not None}
+    # The app first: nobody waits for a server to be told what is wrong with it. Its module may well run a
+    # loop of its own while it is imported.
+    made = configured(asked, app, (), {"grace_ms": GRACE_MS, **settings})
+    run_async(lambda: _dev(asked, made, HttpAsked(http, http_host)))
 
 
-async def _dev(asked: Asked, target: str | None) -> None:
-    # The app first: nobody waits for a server to be told what is wrong with it.
-    app = configured(asked, target, (), {"grace_ms": GRACE_MS})
-    async with _server(asked.url) as server:
-        app.reconfigure(url=server.url)
-        try:
-            hints = await _hints(app, server)
-            await serve(app, _Teller(app, server, hints, as_json=asked.as_json), None, ())
-        finally:
-            await app.close()
+async def _dev(asked: Asked, app: Argyll, http_asked: HttpAsked) -> None:
+    http = server_to_try_out(app, http_asked)
+    try:
+        async with _server(asked.url) as server:
+            app.reconfigure(url=server.url)
+            try:
+                hints = await _hints(app, server)
+                http_url = http.url if http else None
+                teller = _Teller(app, server, hints, as_json=asked.as_json, http_url=http_url)
+                await serve(app, teller, None, (), http)
+            finally:
+                await app.close()
+    finally:
+        if http is not None:
+            http.close()
 
 
 @asynccontextmanager
@@ -91,14 +102,18 @@ async def _hints(app: Argyll, server: Embedded) -> list[str]:
 class _Teller:
     """Says on standard output what runs where, and what to do with it."""
 
-    def __init__(self, app: Argyll, server: Embedded, hints: list[str], *, as_json: bool) -> None:
+    def __init__(
+        self, app: Argyll, server: Embedded, hints: list[str], *, as_json: bool, http_url: str | None
+    ) -> None:
         self._app = app
         self._server = server
         self._hints = hints
         self._as_json = as_json
+        self._http_url = http_url
 
-    def started(self, engine: Engine) -> None:
+    def started(self, engine: Engine | None) -> None:
         """Says all that there is to say."""
+        assert engine is not None
         where, config = shown_url(self._server.url), engine.config
         if self._as_json:
             print_json_line(
@@ -109,16 +124,19 @@ class _Teller:
                     "server": {"kind": self._server.kind, "what": self._server.sentence},
                     "engine": config.id,
                     "queues": list(config.queues),
-                    "handlers": list(config.handlers),
+                    "handlers": python_steps(self._app, config),
+                    **({"http": self._http_url} if self._http_url else {}),
                     "next": self._hints,
                 }
             )
             return
-        steps = counted(len(config.handlers), "python step")
+        steps = counted(len(python_steps(self._app, config)), "python step")
         is_memory = self._server.kind == "memory"
+        http = f"http {self._http_url}\n" if self._http_url else ""
         print_text(
             f"argyll {__version__}, {'all' if is_memory else 'on'} {self._server.sentence}\n"
             f"redis {where}, namespace {self._app.namespace}\n"
+            f"{http}"
             f"engine {config.id} serves {listed(config.queues)} ({steps})",
             self._next(),
         )

@@ -10,7 +10,7 @@ from argyll_redis.cli.answers import print_json, print_text
 from argyll_redis.cli.opened import run_looking
 from argyll_redis.cli.options import Asked, common
 from argyll_redis.cli.refusals import BadNews
-from argyll_redis.cli.texts import Painted, counted, paint, printable
+from argyll_redis.cli.texts import Painted, beside, counted, paint, printable
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll
@@ -47,4 +47,4 @@ def doctor(asked: Asked) -> None:
 def _line(finding: dict[str, str]) -> str:
     level: Painted = paint(f"{finding['level']:<7}", COLOURS[finding["level"]])
     mend = f" ({finding['mend']})" if finding["mend"] else ""
-    return f"{level}  {printable(finding['what'] + mend)}"
+    return beside(f"{level}  ", printable(finding["what"] + mend))

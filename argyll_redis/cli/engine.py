@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -15,13 +15,18 @@ import click
 from argyll_redis import __version__
 from argyll_redis.cli.answers import print_json_line
 from argyll_redis.cli.opened import run_async, shown_url
-from argyll_redis.cli.options import Asked, common
+from argyll_redis.cli.options import Asked, Duration, common
+from argyll_redis.cli.serving import HttpAsked, http_options, made_server
 from argyll_redis.cli.texts import counted, duration, listed
+from argyll_redis.core.limits import MAX_DURATION_MS
 from argyll_redis.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
+    import asyncio
+
     from argyll_redis.app import Argyll
-    from argyll_redis.runtime.engine import Engine
+    from argyll_redis.http.server import HttpServer
+    from argyll_redis.runtime.engine import Engine, EngineConfig
 
 BUILTIN = "builtin"
 """The queue that every engine serves."""
@@ -47,9 +52,9 @@ def _setting(name: str, help: str, *, default: object = None, metavar: str | Non
 @_setting("--app", "The app whose python steps it runs: app in shop.py is shop:app.", metavar="MODULE:NAME")
 @_setting(
     "--concurrency",
-    "Work items that run at a time.",
+    "Work items that run at a time; 0 serves the HTTP API only.",
     default=CONCURRENCY,
-    type=click.IntRange(1, MAX_CONCURRENCY),
+    type=click.IntRange(0, MAX_CONCURRENCY),
 )
 @_setting(
     "--queue",
@@ -70,6 +75,19 @@ def _setting(name: str, help: str, *, default: object = None, metavar: str | Non
 @_setting(
     "--grace-ms", "How long running work may take to end when the engine stops.", default=30_000, type=int
 )
+@_setting(
+    "--memo-ttl-ms",
+    "How long what a memoizable step gave is reused.",
+    default=24 * 3_600_000,
+    type=int,
+)
+@_setting(
+    "--retention",
+    "How long a flow is kept after it and all its children were deactivated, as 12h or 7d; 0 is for ever.",
+    default="7d",
+    metavar="DURATION",
+    type=Duration(MAX_DURATION_MS),
+)
 @_setting("--max-retries", "Retries of steps that do not say; -1 is without end.", default=10, type=int)
 @_setting("--init-backoff-ms", "Delay before their first retry.", default=1_000, type=int)
 @_setting("--max-backoff-ms", "Longest delay before a retry.", default=60_000, type=int)
@@ -80,9 +98,25 @@ def _setting(name: str, help: str, *, default: object = None, metavar: str | Non
     metavar=None,
     type=click.Choice(["fixed", "linear", "exponential"]),
 )
+@_setting(
+    "--http-allow",
+    "A host name, address or network, such as 10.0.0.0/8, that calls of services may go to; can be given "
+    "more than once, in the variable with blanks between.",
+    default="all but link-local and the like",
+    metavar="HOST",
+    multiple=True,
+)
+@http_options()
 @common
 def engine(
-    asked: Asked, app: str | None, concurrency: int | None, queue: tuple[str, ...], **given: Any
+    asked: Asked,
+    app: str | None,
+    concurrency: int | None,
+    queue: tuple[str, ...],
+    http: str | None,
+    http_host: tuple[str, ...],
+    retention: int | None,
+    **given: Any,
 ) -> None:
     """Run an engine until it is told to stop (SIGTERM or Ctrl-C).
 
@@ -94,10 +128,16 @@ def engine(
 
     Example: `argyll engine --app shop:app --concurrency 50`
     """
-    settings = {name: value for name, value in given.items() if value is not None}
+    if concurrency == 0 and not http:
+        what = "0 runs no work, and there is no HTTP API to serve"
+        raise InvalidInput(problems=[Problem("--concurrency", what, "give --http, or use 1 or more")])
+    given["retention_ms"] = retention
+    settings = {name: value for name, value in given.items() if value not in (None, ())}
     served = configured(asked, app, queue, settings)
+    server = made_server(served, HttpAsked(http, http_host))
     log_to_stderr(as_json=asked.as_json)
-    run_async(lambda: serve(served, Announcer(served, asked.as_json), concurrency, queue))
+    announcer = Announcer(served, asked.as_json, server.url if server else None)
+    run_async(lambda: serve(served, announcer, concurrency, queue, server))
 
 
 def configured(asked: Asked, target: str | None, queues: tuple[str, ...], given: dict[str, Any]) -> Argyll:
@@ -138,7 +178,7 @@ def _of_option(problem: Problem) -> Problem:
 class Teller(Protocol):
     """Says what an engine does."""
 
-    def started(self, engine: Engine) -> None: ...
+    def started(self, engine: Engine | None) -> None: ...
     def draining(self) -> None: ...
     def stopped(self) -> None: ...
 
@@ -146,14 +186,19 @@ class Teller(Protocol):
 class Announcer:
     """Says on standard error what the engine does, or as JSON on standard output."""
 
-    def __init__(self, app: Argyll, as_json: bool) -> None:
+    def __init__(self, app: Argyll, as_json: bool, http_url: str | None = None) -> None:
         self._app = app
         self._as_json = as_json
+        self._http_url = http_url
 
-    def started(self, engine: Engine) -> None:
-        """Says where the engine works and what it takes."""
-        config = engine.config
+    def started(self, engine: Engine | None) -> None:
+        """Says where the engine works and what it takes; without one, where the API is."""
         where = shown_url(self._app.url)
+        http = {"http": self._http_url} if self._http_url else {}
+        if engine is None:
+            self._api_started(where, http)
+            return
+        config = engine.config
         if self._as_json:
             print_json_line(
                 {
@@ -162,18 +207,30 @@ class Announcer:
                     "redis": where,
                     "namespace": self._app.namespace,
                     "queues": list(config.queues),
-                    "handlers": list(config.handlers),
+                    "handlers": python_steps(self._app, config),
                     "concurrency": config.concurrency,
                     "lease_ms": config.lease_ms,
+                    **http,
                 }
             )
             return
         _say(f"argyll {__version__}: engine {config.id}")
         _say(f"redis {where}, namespace {self._app.namespace}")
-        steps = counted(len(config.handlers), "python step")
+        if self._http_url:
+            _say(f"http {self._http_url}")
+        steps = counted(len(python_steps(self._app, config)), "python step")
         _say(
             f"serves {listed(config.queues)} ({steps}), {counted(config.concurrency, 'work item')} at a time"
         )
+
+    def _api_started(self, where: str, http: dict[str, str]) -> None:
+        if self._as_json:
+            message = {"message": "api started", "redis": where, "namespace": self._app.namespace}
+            print_json_line({**message, **http})
+            return
+        _say(f"argyll {__version__}: the HTTP API only, no work is run here")
+        _say(f"redis {where}, namespace {self._app.namespace}")
+        _say(f"http {self._http_url}")
 
     def draining(self) -> None:
         """Says that the engine stops when its work has ended."""
@@ -192,32 +249,77 @@ class Announcer:
             _say(text)
 
 
+def python_steps(app: Argyll, config: EngineConfig) -> list[str]:
+    """The steps of an app that an engine serves: what else it can do is not said by name."""
+    return [id for id in config.handlers if id in app.declared]
+
+
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    with suppress(OSError):  # an engine works on when nobody can hear it
+        click.echo(text, err=True)
 
 
-async def serve(app: Argyll, announcer: Teller, concurrency: int | None, queues: tuple[str, ...]) -> None:
-    """Runs the engine; the first signal drains it, the second ends the process."""
+async def serve(
+    app: Argyll,
+    announcer: Teller,
+    concurrency: int | None,
+    queues: tuple[str, ...],
+    http: HttpServer | None = None,
+) -> None:
+    """Runs the engine, the API, or both; the first signal drains them, the second ends the process."""
+    import asyncio
+
     stop = asyncio.Event()
-    _on_signals(stop, announcer.draining)
+
+    def draining() -> None:
+        if http is not None:
+            http.drain()
+        announcer.draining()
+
+    def began(engine: Engine, _: object) -> None:
+        if http is not None:
+            http.attach(engine)
+        announcer.started(engine)
 
     async def until() -> None:
         await stop.wait()
 
+    _on_signals(stop, draining)
     try:
-        await app.run(
-            concurrency=CONCURRENCY if concurrency is None else concurrency,
-            queues=queues or None,
-            until=until,
-            on_ready=lambda engine, _: announcer.started(engine),
-        )
+        async with _answering(app, http):
+            if concurrency == 0:
+                await app.register_declared()
+                announcer.started(None)
+                await stop.wait()
+            else:
+                await app.run(
+                    concurrency=CONCURRENCY if concurrency is None else concurrency,
+                    queues=queues or None,
+                    until=until,
+                    on_ready=began,
+                )
     finally:
         await app.close()
     announcer.stopped()
 
 
+@asynccontextmanager
+async def _answering(app: Argyll, http: HttpServer | None) -> AsyncGenerator[None, None]:
+    """Has the API answered while this is entered, once Redis can be reached."""
+    if http is None:
+        yield
+        return
+    try:
+        await app.node()
+        async with http.serving():
+            yield
+    finally:
+        http.close()
+
+
 def _on_signals(stop: asyncio.Event, draining: Callable[[], None]) -> None:
     """Sets `stop` at the first SIGTERM or SIGINT."""
+    import asyncio
 
     def received(number: int) -> None:
         if stop.is_set():

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -89,8 +90,23 @@ class Root(click.Group):
         try:
             # What `ctx.exit` was called with, as an int; None or 0 from a command that returned.
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra) or 0
+        except click.BadOptionUsage as error:
+            # click does not say of which command it is when an option has no value, or one too many.
+            error.ctx = error.ctx or self._meant(list(sys.argv[1:] if args is None else args), prog_name)
+            return _refused(error)
         except Exception as error:
             return _refused(error)
+
+    def _meant(self, args: Sequence[str], prog_name: str) -> click.Context:
+        """The command that the first words name."""
+        context = click.Context(self, info_name=prog_name)
+        for word in args:
+            group = context.command
+            found = group.get_command(context, word) if isinstance(group, click.Group) else None
+            if found is None:
+                break
+            context = click.Context(found, parent=context, info_name=word)
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command. Two ends are taken from click, which adds an empty line to a Ctrl-C and
@@ -105,18 +121,19 @@ class Root(click.Group):
 
 
 def _refused(error: Exception) -> int:
-    if isinstance(error, click.UsageError) and type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
-        return 2
-    refusal = refusal_of(error)
-    say(refusal)
-    return refusal.status
+    """Says what is wrong, where that can be written; gives the status in any case."""
+    with suppress(OSError):
+        if isinstance(error, click.UsageError) and type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            return 2
+        say(refusal_of(error))
+    return refusal_of(error).status
 
 
 def _forget_reader() -> None:
     """Lets what is still to be written go nowhere: the interpreter flushes once more at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             os.dup2(nowhere, stream.fileno())
         except (OSError, ValueError):
@@ -154,7 +171,7 @@ def _leave(status: int) -> NoReturn:
     if not hanging:
         sys.exit(status)
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except (OSError, ValueError):

@@ -9,10 +9,11 @@ import click
 from argyll_redis.cli import flow_texts
 from argyll_redis.cli.answers import print_json, print_json_line, print_text
 from argyll_redis.cli.completing import complete_flows, complete_steps
+from argyll_redis.cli.flow_list import list_flows
 from argyll_redis.cli.flow_moves import export, import_flow, restart
 from argyll_redis.cli.flow_outside import complete, fail
 from argyll_redis.cli.flow_watch import watch
-from argyll_redis.cli.opened import run
+from argyll_redis.cli.opened import run, while_read
 from argyll_redis.cli.options import Asked, common, init_options, read_init, read_texts, read_values
 from argyll_redis.cli.refusals import BadNews, GaveUpWaiting
 from argyll_redis.cli.texts import duration
@@ -38,7 +39,7 @@ def flow() -> None:
     """
 
 
-for command in (watch, restart, complete, fail, export, import_flow):
+for command in (list_flows, watch, restart, complete, fail, export, import_flow):
     flow.add_command(command)
 
 
@@ -52,6 +53,11 @@ for command in (watch, restart, complete, fail, export, import_flow):
 @click.option("--label", metavar="KEY=VALUE", multiple=True, help="A label, to find the flow by.")
 @click.option(
     "--metadata", metavar="KEY=VALUE", multiple=True, help="Something to keep with the flow: JSON, else text."
+)
+@click.option(
+    "--compensate",
+    type=click.Choice(["flow"]),
+    help="Undo what its steps have done, when the flow fails or is cancelled.",
 )
 @click.option(
     "--timeout-ms",
@@ -69,6 +75,7 @@ def start(
     init_file: str | None,
     label: tuple[str, ...],
     metadata: tuple[str, ...],
+    compensate: str | None,
     timeout_ms: int | None,
     wait: bool,
 ) -> None:
@@ -84,6 +91,7 @@ def start(
         "id": id,
         "labels": read_texts(label, "--label"),
         "metadata": read_values(metadata, "--metadata"),
+        "compensate": compensate,
         "timeout_ms": timeout_ms,
     }
 
@@ -165,20 +173,6 @@ def cancel(asked: Asked, flow_id: str) -> None:
 # ------------------------------------------------------------------------ read
 
 
-@flow.command(name="list")
-@common
-def list_flows(asked: Asked) -> None:
-    """List the newest flows, 1,000 at most.
-
-    Example: `argyll flow list`
-    """
-    flows = run(asked, lambda app: app.flows())
-    if asked.as_json:
-        print_json(flows)
-    else:
-        print_text(flow_texts.flow_table(flows) if flows else "no flows")
-
-
 @flow.command()
 @click.argument("flow_id", metavar="FLOW", shell_complete=complete_flows)
 @click.option("--at", metavar="N", type=int, help="As the flow was at version N.")
@@ -222,7 +216,7 @@ def events(asked: Asked, flow_id: str, after: int, follow: bool) -> None:
             async for event in shown:
                 print_text(flow_texts.event_line(event))
 
-    run(asked, printed)
+    run(asked, lambda app: while_read(printed(app)) if follow else printed(app))
 
 
 @flow.command()

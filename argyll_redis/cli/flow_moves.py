@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from argyll_redis.cli.answers import print_json, print_json_line, print_text
-from argyll_redis.cli.completing import complete_flows
+from argyll_redis.cli.completing import complete_files, complete_flows
 from argyll_redis.cli.opened import run
-from argyll_redis.cli.options import STANDARD_INPUT, Asked, common, name_of
-from argyll_redis.errors import InvalidInput, Problem
+from argyll_redis.cli.options import Asked, common, lines_of, of_file, open_file
+from argyll_redis.core.limits import MAX_IMPORT_BYTES
+from argyll_redis.errors import InvalidInput
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll
@@ -59,7 +57,7 @@ def export(asked: Asked, flow_id: str) -> None:
 
 
 @click.command(name="import")
-@click.argument("file")
+@click.argument("file", shell_complete=complete_files)
 @common
 def import_flow(asked: Asked, file: str) -> None:
     """Take in a flow that was exported; FILE "-" is standard input.
@@ -70,38 +68,18 @@ def import_flow(asked: Asked, file: str) -> None:
 
     Example: `argyll flow import order-17.jsonl --namespace forensics`
     """
-
-    async def imported(app: Argyll) -> dict[str, str]:
-        with _lines(file) as lines:
-            return await app.import_flow(lines)
-
-    try:
-        answer = run(asked, imported)
-    except InvalidInput as error:
-        raise _of_file(file, error) from None
+    with open_file(file) as opened:
+        lines = lines_of(opened, limit_bytes=MAX_IMPORT_BYTES + 1)
+        answer = run(asked, lambda app: _imported(app, file, lines))
     if asked.as_json:
         print_json(answer)
     else:
         print_text(answer["message"])
 
 
-@contextmanager
-def _lines(file: str) -> Iterator[Iterator[bytes]]:
-    """A file line by line, never more of it than can be imported. Raises `InvalidInput`."""
-    from argyll_redis.archive import MAX_IMPORT_BYTES
-
-    with ExitStack() as closing:
-        try:
-            is_standard = file == STANDARD_INPUT
-            opened = sys.stdin.buffer if is_standard else closing.enter_context(Path(file).open("rb"))
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InvalidInput(problems=[Problem("", f"cannot be read: {reason.lower()}")]) from None
-        yield iter(lambda: opened.readline(MAX_IMPORT_BYTES + 1), b"")
-
-
-def _of_file(file: str, error: InvalidInput) -> InvalidInput:
-    """What is wrong with a document, said of its file."""
-    name = name_of(file)
-    problems = [Problem(f"{name}: {p.path}" if p.path else name, p.what, p.mend) for p in error.problems]
-    return InvalidInput(problems=problems) if problems else error
+async def _imported(app: Argyll, file: str, lines: Iterator[bytes]) -> dict[str, str]:
+    """Imports lines; what is wrong with them is said of the file."""
+    try:
+        return await app.import_flow(lines)
+    except InvalidInput as error:
+        raise of_file(file, error) from None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol, TextIO
+from typing import Any, NamedTuple, Protocol, TextIO
 
 import click
 
@@ -43,11 +43,24 @@ Shape = Mapping[str, Any]
 MIN_COLUMNS, MIN_ROWS = 48, 6
 """Of a terminal that a tree is drawn on; a smaller one gets lines."""
 BAR = 10
-MAX_NAME_PART = 0.4
+MAX_NAME_PART = 0.3
 """Of the columns, for the name with its branch."""
 NO_ENGINE = "no engine is alive: nothing goes on until one runs (`argyll engine`)"
 IMPORTED = "it was imported before its end: it is read, and nothing of it goes on here"
+OVER = "the flow is over: what was running is waited for, nothing new starts"
+NO_HANDLER = "no live engine has its handler"
 SKIPPED = {"predicate": "its predicate was false", "match": "its gate is closed", "unwanted": "not needed"}
+
+
+class Alive(NamedTuple):
+    """What live engines have, all together; None where nobody knows."""
+
+    queues: Collection[str] | None = None
+    """Each engine serves at least one."""
+    handlers: Collection[str] | None = None
+
+
+UNKNOWN = Alive()
 
 
 class Screen(Protocol):
@@ -57,7 +70,7 @@ class Screen(Protocol):
         """Says something that is not the flow's."""
         ...
 
-    def show(self, progress: Shape, *, now_ms: int, has_engine: bool) -> None:
+    def show(self, progress: Shape, *, now_ms: int, alive: Alive) -> None:
         """Shows it as it is now, by the server's clock."""
         ...
 
@@ -75,21 +88,42 @@ def screen_for(*, as_json: bool) -> Screen | None:
 # ------------------------------------------------------------------------ rows
 
 
-def hindrance(progress: Shape, *, has_engine: bool) -> str:
-    """Why an active flow does not go on, whatever its steps say; empty when nothing is known."""
+def hindrance(progress: Shape, alive: Alive) -> str:
+    """Why a flow does not go on, whatever its steps say; empty when nothing is known."""
     if progress["status"] != "active":
-        return ""
+        is_waited_for = any(step["status"] == "active" for step in progress["steps"])
+        return OVER if is_waited_for and not progress.get("imported") else ""
     if progress.get("imported"):
         return IMPORTED
-    return "" if has_engine else NO_ENGINE
+    return NO_ENGINE if alive.queues is not None and not alive.queues else ""
 
 
-def rows_of(progress: Shape, now_ms: int) -> list[Row]:
+def nowhere(progress: Shape, alive: Alive) -> dict[str, str]:
+    """The steps that are due to run and that no live engine can run, each with why."""
+    if alive == UNKNOWN or progress["status"] != "active" or hindrance(progress, alive):
+        return {}
+    found = ((step["id"], _nowhere(step, alive)) for step in progress["steps"] if step["status"] == "active")
+    return {id: why for id, why in found if why}
+
+
+def _nowhere(step: Shape, alive: Alive) -> str:
+    over = step["succeeded"] + step["failed"] + step["skipped"] + step["accepted"]
+    if "handler" not in step or over == step["items"]:
+        return ""
+    if alive.handlers is not None and step["handler"] not in alive.handlers:
+        return NO_HANDLER
+    if alive.queues is not None and step["queue"] not in alive.queues:
+        return f"no live engine serves queue {step['queue']}"
+    return ""
+
+
+def rows_of(progress: Shape, now_ms: int, alive: Alive = UNKNOWN) -> list[Row]:
     """A row a step, in the order of the plan."""
-    return [_row(step, now_ms) for step in progress["steps"]]
+    lost = nowhere(progress, alive)
+    return [_row(step, now_ms, lost.get(step["id"], "")) for step in progress["steps"]]
 
 
-def _row(step: Shape, now_ms: int) -> Row:
+def _row(step: Shape, now_ms: int, pressing: str) -> Row:
     return Row(
         step["id"],
         step["status"],
@@ -97,7 +131,7 @@ def _row(step: Shape, now_ms: int) -> Row:
         step["succeeded"] + step["failed"] + step["skipped"],
         step["retries"],
         step["lost"],
-        note=", ".join(note for note in _notes(step, now_ms) if note),
+        note=pressing or ", ".join(note for note in _notes(step, now_ms) if note),
     )
 
 
@@ -117,14 +151,19 @@ def _notes(step: Shape, now_ms: int) -> Iterable[str]:
     if step["status"] in ("completed", "failed"):
         mended = [(step["retries"], "retried"), (step["lost"], "taken over")]
         yield from (f"{count} {what}" for count, what in mended if count)
+    undos = [("undoing", "to undo"), ("undone", "undone"), ("undo_failed", "could not be undone")]
+    yield from (f"{step[name]} {what}" for name, what in undos if name in step)
 
 
 def _active(step: Shape, now_ms: int) -> Iterable[str]:
     if step["waiting"]:
         yield _retry(step, now_ms)
     if step["accepted"]:
-        is_one = step["items"] == 1
-        yield "outcome comes from outside" if is_one else f"{step['accepted']} from outside"
+        is_one, children = step["items"] == 1, step.get("children")
+        if children:
+            yield f"child {children[0]}" if is_one else f"{step['accepted']} child flows"
+        else:
+            yield "outcome from outside" if is_one else f"{step['accepted']} from outside"
     if step["failed"]:
         yield f"{step['failed']} failed"
     running = step["active"] - step["accepted"]
@@ -167,7 +206,7 @@ class JsonLines:
         """Says something on standard error: standard output is for objects."""
         click.echo(line, err=True)
 
-    def show(self, progress: Shape, *, now_ms: int, has_engine: bool) -> None:
+    def show(self, progress: Shape, *, now_ms: int, alive: Alive) -> None:
         """Prints it if it was not printed before."""
         if progress["version"] > self._version:
             self._version = progress["version"]
@@ -190,13 +229,13 @@ class Tree:
         """Writes a line above the tree."""
         self._canvas.say(shortened(printable(line), self._canvas.size()[0] - 1))
 
-    def show(self, progress: Shape, *, now_ms: int, has_engine: bool) -> None:
+    def show(self, progress: Shape, *, now_ms: int, alive: Alive) -> None:
         """Draws it."""
         columns, lines = self._canvas.size()
         head = [self._head(progress, now_ms, columns)]
-        if hindering := hindrance(progress, has_engine=has_engine):
+        if hindering := hindrance(progress, alive):
             head.append(paint(shortened(hindering, columns - 1), "yellow", stream=self._canvas.stream))
-        rows = self._in_order(progress, now_ms)
+        rows = self._in_order(rows_of(progress, now_ms, alive), progress)
         shown = self._window.of(rows, lines - 1 - len(head))
         layout = self._layout(rows, columns)
         drawn = [
@@ -217,15 +256,15 @@ class Tree:
         name = shortened(printable(progress["id"]), max(room, 1))
         return shortened(f"flow {name}{GAP}{status(progress['status'])}{rest}", columns - 1)
 
-    def _in_order(self, progress: Shape, now_ms: int) -> list[Row]:
+    def _in_order(self, unordered: Iterable[Row], progress: Shape) -> list[Row]:
         if not self._branches:
             needs = {step["id"]: step["needs"] for step in progress["steps"]}
             self._branches = branches(needs, progress["goals"], self._glyphs)
-        rows = {row.id: row for row in rows_of(progress, now_ms)}
+        rows = {row.id: row for row in unordered}
         return [replace(rows[id], branch=branch) for id, branch in self._branches.items()]
 
     def _layout(self, rows: Sequence[Row], columns: int) -> Layout:
-        self._count = max(self._count, *(len(f"{row.done}/{row.items}") for row in rows), 0)
+        self._count = max(self._count, *(len(f"{row.items}/{row.items}") for row in rows), 0)
         name = max((columns_of(row.label) for row in rows), default=0)
         name = min(name, int(columns * MAX_NAME_PART))
         return layout_for(columns, name=name, counts=self._count, bar=BAR)

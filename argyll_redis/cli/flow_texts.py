@@ -6,7 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from argyll_redis.cli.texts import (
+    GAP,
+    MIN_COLUMN,
     ago,
+    beside,
+    columns_of,
     compact,
     counted,
     duration,
@@ -27,8 +31,13 @@ Shape = Mapping[str, Any]
 TYPE_WIDTH = len("work_retry_scheduled")
 STEP_WIDTH = 20
 """Columns of an event line; what is longer pushes the rest to the right."""
+EVENT_COLUMNS = 110
+"""Of a terminal that has room for an event's date and for steps of any usual name."""
+NARROW_STEP_WIDTH = 14
 NOT_SHOWN = frozenset({"step", "token", "tokens", "plan"})
 """Data of events that lines leave out; `--json` has it all."""
+MAX_CHILD_ROWS = 20
+"""Child flows of a flow that are listed; `--json` has all of them."""
 EMPTY: tuple[Any, ...] = ({}, [], "")
 """What is left out, too, as it says nothing."""
 
@@ -37,24 +46,43 @@ def flow_table(flows: Iterable[Shape]) -> str:
     """One line a flow, with how long ago it started."""
     from argyll_redis.runtime.clock import wall_ms
 
-    now_ms = wall_ms()
+    now_ms, width = wall_ms(), terminal_width()
     rows = [
         (
             each["id"],
             status(each["status"]),
             ago(each["timestamp"], now_ms),
             pairs(each["labels"]),
-            each.get("error"),
+            each.get("error") if width is None else _root_of(each.get("error", "")),
         )
         for each in flows
     ]
     headers = ("flow", "status", "started", "labels", "error")
-    return table(headers, rows, width=terminal_width(), keep=("flow", "status", "started"))
+    return table(headers, rows, width=width, keep=("flow", "status", "started"))
+
+
+def next_page(found: Shape) -> str:
+    """How many there are, and how to see more of them."""
+    from argyll_redis.querying import MAX_WALKED
+
+    more = " or more" if found["total"] >= MAX_WALKED else ""
+    return (
+        f"\n{found['count']:,} of {found['total']:,}{more} flows; the next: --cursor {found['next_cursor']}"
+    )
+
+
+def _root_of(error: str) -> str:
+    """What is worth its place where there is little: the root cause, not which goal it has cost."""
+    from argyll_redis.core.rules import UNREACHABLE
+
+    return error.rpartition(f" {UNREACHABLE}: ")[2]
 
 
 def state(flow: Shape) -> list[str]:
     """A flow's facts, its steps and its attributes."""
-    return [facts(_about(flow)), _step_table(flow), _attribute_table(flow["attributes"])]
+    children = _child_table(flow["executions"])
+    tables = [_step_table(flow), *([children] if children else []), _attribute_table(flow["attributes"])]
+    return [facts(_about(flow)), *tables]
 
 
 def _about(flow: Shape) -> list[tuple[str, object]]:
@@ -96,6 +124,21 @@ def _step_table(flow: Shape) -> str:
     ]
     headers = ("step", "type", "status", "took", "items", "error")
     return table(headers, rows, width=terminal_width(), keep=("step", "type", "status"))
+
+
+def _child_table(executions: Shape) -> str:
+    """The child flows of a flow; empty when it has none."""
+    rows = [
+        (id, place, item["child"], status(item["status"]))
+        for id, run in executions.items()
+        for place, item in enumerate(run.get("work_items", {}).values(), 1)
+        if "child" in item
+    ]
+    if not rows:
+        return ""
+    shown = table(("step", "item", "child flow", "item's status"), rows[:MAX_CHILD_ROWS])
+    more = len(rows) - MAX_CHILD_ROWS
+    return shown + (f"\nand {counted(more, 'child flow', 'child flows')} more" if more > 0 else "")
 
 
 def _items(items: Shape) -> str:
@@ -141,13 +184,19 @@ def event_line(event: Shape) -> str:
     version = event["id"].partition("-")[0]
     data = event["data"]
     kind = f"{event['type']:<{TYPE_WIDTH}}"
-    step = f"{printable(data.get('step', '')):<{STEP_WIDTH}}"
+    width = terminal_width()
+    is_narrow = width is not None and width < EVENT_COLUMNS
+    step = printable(data.get("step", ""))
+    step = (
+        f"{shortened(step, NARROW_STEP_WIDTH):<{NARROW_STEP_WIDTH}}" if is_narrow else f"{step:<{STEP_WIDTH}}"
+    )
     shown = {name: value for name, value in data.items() if name not in NOT_SHOWN and value not in EMPTY}
     details = pairs(shown)
-    before = f"{version:>6}  {_time_of_day(event['at'])}  "
-    width = terminal_width()
+    time = _time_of_day(event["at"])
+    before = f"{version:>6}  {time.partition(' ')[2] if is_narrow else time}  "
     if width is not None:
-        details = shortened(details, max(width - len(before) - len(kind) - len(step) - 4, STEP_WIDTH))
+        room = width - columns_of(before) - len(kind) - columns_of(step) - 2 * len(GAP)
+        details = shortened(details, max(room, MIN_COLUMN))
     colour = _colour(event["type"])
     return f"{before}{paint(kind, colour) if colour else kind}  {step}  {details}".rstrip()
 
@@ -170,7 +219,9 @@ def _colour(kind: str) -> str | None:
 def explanation(explained: Shape) -> str:
     """The clauses of a why, each after the version of its event."""
     head = f"step {explained['step']} of flow {explained['flow_id']}: {status(explained['status'])}"
-    lines = [f"{_version(each['version']):>8}  {printable(each['text'])}" for each in explained["why"]]
+    lines = [
+        beside(f"{_version(each['version']):>8}  ", printable(each["text"])) for each in explained["why"]
+    ]
     return "\n".join([head, *lines])
 
 

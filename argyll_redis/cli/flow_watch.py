@@ -1,8 +1,10 @@
-"""`argyll flow watch`: a flow as it goes on."""
+"""`argyll flow watch`: a flow as it goes on.
+
+asyncio is imported where something runs, as `cli/opened.py` says.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from argyll_redis.cli.completing import complete_flows
-from argyll_redis.cli.flow_screens import Screen, Shape, hindrance, screen_for
-from argyll_redis.cli.opened import run
+from argyll_redis.cli.flow_screens import OVER, UNKNOWN, Alive, Screen, Shape, hindrance, nowhere, screen_for
+from argyll_redis.cli.opened import run, while_read
 from argyll_redis.cli.options import Asked, common
 from argyll_redis.cli.refusals import BadNews
 from argyll_redis.cli.screen import Changes, Row
@@ -43,9 +45,9 @@ def watch(asked: Asked, flow_id: str) -> None:
     """
     screen = screen_for(as_json=asked.as_json)
     if screen is None:
-        last = run(asked, lambda app: _tell(app, flow_id))
+        last = run(asked, lambda app: while_read(_tell(app, flow_id)))
     else:
-        last = run(asked, lambda app: _show(app, flow_id, screen), say=screen.say)
+        last = run(asked, lambda app: while_read(_show(app, flow_id, screen)), say=screen.say)
     if last["status"] == "failed":
         raise BadNews(f"flow {flow_id} failed: {last.get('error') or 'without an error'}")
 
@@ -55,14 +57,19 @@ async def _tell(app: Argyll, flow_id: str) -> Shape:
     handle = app.flow(flow_id)
     async with aclosing(handle.watch()) as shapes:
         began = await anext(shapes)
-    if hindering := hindrance(began, has_engine=await _has_engine(app)):
+    alive = await _alive(app)
+    if hindering := hindrance(began, alive):
         click.echo(hindering, err=True)
+    for step, why in nowhere(began, alive).items():
+        click.echo(printable(f"{step}: {why}"), err=True)
     tally = Tally.of([step["id"] for step in began["steps"]])
     changes = Changes(lambda line: click.echo(printable(line)), with_starts=True)
     async for event in handle.events():
         tally.add(event)
         if event["type"] in ("flow_completed", "flow_failed"):
             click.echo(f"{duration(tally.elapsed_ms):>8}  flow {printable(flow_id)} {tally.status}")
+            if any(step.status == "active" for step in tally.steps.values()):
+                click.echo(OVER, err=True)
         elif step := tally.steps.get(event["data"].get("step", "")):
             changes.show([_row(step)], tally.elapsed_ms)
     return {"status": tally.status, "error": tally.error}
@@ -83,29 +90,37 @@ def _row(step: StepTally) -> Row:
 
 async def _show(app: Argyll, flow_id: str, screen: Screen) -> Shape:
     """Shows how far the flow is, again and again; gives what was shown last."""
+    import asyncio
+
     clock = (await app.node()).clock
-    has_engine = True
+    alive = UNKNOWN
     looked_s = -ENGINES_S
     progress: Shape = {}
     async with _newest(app.flow(flow_id).watch()) as newest:
         async for progress in newest:
             loop_s = asyncio.get_running_loop().time()
             if progress["status"] == "active" and loop_s - looked_s >= ENGINES_S:
-                looked_s, has_engine = loop_s, await _has_engine(app)
-            screen.show(progress, now_ms=clock.now_ms(), has_engine=has_engine)
+                looked_s, alive = loop_s, await _alive(app)
+            screen.show(progress, now_ms=clock.now_ms(), alive=alive)
     return progress
 
 
-async def _has_engine(app: Argyll) -> bool:
+async def _alive(app: Argyll) -> Alive:
     try:
-        return bool(await app.engines())
+        engines = await app.engines()
     except StoreUnavailable:
-        return True  # nobody knows
+        return UNKNOWN
+    return Alive(
+        {queue for engine in engines for queue in engine.queues},
+        {handler for engine in engines for handler in engine.handlers},
+    )
 
 
 @asynccontextmanager
 async def _newest(shapes: AsyncIterator[Shape]) -> AsyncIterator[AsyncIterator[Shape]]:
     """What comes, and what came last again at every tick; what was overtaken is left out."""
+    import asyncio
+
     changed = asyncio.Event()
     last: list[Shape] = []
 

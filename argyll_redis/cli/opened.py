@@ -1,10 +1,13 @@
-"""From the synchronous world of commands to an app that is connected, and back."""
+"""From the synchronous world of commands to an app that is connected, and back.
+
+asyncio takes half as long to import as all of `--help`: it is imported where something runs.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,24 +23,55 @@ if TYPE_CHECKING:
     from argyll_redis.app import Argyll
 
 T = TypeVar("T")
+READER_S = 0.5
+"""How often it is asked whether somebody still reads."""
 SAME_AGAIN_S = 30.0
 """How long a command that goes on does not repeat what it has said."""
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that ends without waiting for threads.
-
-    A look-up of a host name cannot be stopped; whoever asked for it has given up, and so do we.
-    """
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Does nothing: closing the loop lets go of the threads."""
-
-
 def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs to the end; Ctrl-C cancels the work and raises `KeyboardInterrupt`."""
-    with asyncio.Runner(loop_factory=_Loop) as runner:
+    import asyncio
+
+    class Loop(asyncio.SelectorEventLoop):
+        """An event loop that ends without waiting for threads.
+
+        A look-up of a host name cannot be stopped; whoever asked for it has given up, and so do we.
+        """
+
+        async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+            """Does nothing: closing the loop lets go of the threads."""
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(work())
+
+
+async def while_read(work: Coroutine[Any, Any, T]) -> T:
+    """Runs what may go on for long without writing, and ends it when the reader of standard output has gone:
+    a pipe tells that only to those who write or ask. Raises `BrokenPipeError` then."""
+    import asyncio
+
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=READER_S)
+            if not task.done() and _has_no_reader():
+                raise BrokenPipeError
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _has_no_reader() -> bool:
+    import select
+
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (AttributeError, OSError, ValueError):
+        return False  # closed, or no file at all
+    return any(found & select.POLLERR for _, found in poll.poll(0))
 
 
 def run(
@@ -51,7 +85,7 @@ def run(
     from argyll_redis.app import Argyll
 
     async def connected() -> T:
-        async with Argyll(asked.url or DEFAULT_URL, asked.namespace or DEFAULT_NAMESPACE) as app:
+        async with Argyll(*place_of(asked)) as app:
             return await work(app)
 
     with _log_in_lines(say or _to_stderr):
@@ -63,7 +97,16 @@ def run_looking(asked: Asked, work: Callable[[Argyll], Coroutine[Any, Any, T]]) 
     from argyll_redis.app import Argyll
 
     with _log_in_lines(_to_stderr):
-        return run_async(lambda: work(Argyll(asked.url or DEFAULT_URL, asked.namespace or DEFAULT_NAMESPACE)))
+        return run_async(lambda: work(Argyll(*place_of(asked))))
+
+
+def place_of(asked: Asked) -> tuple[str, str]:
+    """The URL and the namespace that a command goes to. One that is given and empty is no default: it
+    was a variable that is not set."""
+    return (
+        DEFAULT_URL if asked.url is None else asked.url,
+        DEFAULT_NAMESPACE if asked.namespace is None else asked.namespace,
+    )
 
 
 # ------------------------------------------------------------------------ logs

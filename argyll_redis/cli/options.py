@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -24,6 +25,8 @@ DEFAULT_URL = "redis://localhost:6379/0"
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Of a file of steps or initial values: what is still read at once without harm."""
 STANDARD_INPUT = "-"
+UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"([0-9]{1,18})\s*(ms|s|m|h|d)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ common = placed(DEFAULT_URL)
 
 def init_options(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a command `--init` and `--init-file`; read them with `read_init`."""
+    from argyll_redis.cli.completing import complete_files
+
     for_values = click.option(
         "--init",
         metavar="NAME=VALUE",
@@ -82,9 +87,30 @@ def init_options(function: Callable[..., None]) -> Callable[..., None]:
     for_file = click.option(
         "--init-file",
         metavar="FILE",
+        shell_complete=complete_files,
         help='A JSON object of names to one initial value each; "-" is standard input.',
     )
     return for_values(for_file(function))
+
+
+class Duration(click.ParamType):
+    """A duration as people write it, `90s` or `7d`; without a unit it is ms. Gives ms."""
+
+    name = "duration"
+
+    def __init__(self, max_ms: int) -> None:
+        self._max_ms = max_ms
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Reads it; what is no duration, or too long a one, is refused."""
+        found = _DURATION.fullmatch(str(value).strip().lower())
+        if found is None:
+            self.fail(f'"{value}" is no duration (use a number and one of {", ".join(UNITS_MS)})', param, ctx)
+        ms = int(found[1]) * UNITS_MS[found[2] or "ms"]
+        if ms > self._max_ms:
+            longest = f"{self._max_ms // UNITS_MS['d']:,}d"
+            self.fail(f'"{value}" is too long (use at most {longest})', param, ctx)
+        return ms
 
 
 # ------------------------------------------------------------------ name=value
@@ -117,8 +143,13 @@ def json_or_text(text: str, place: str) -> Any:
     try:
         return parse(text)
     except InvalidInput as error:
-        problems = [Problem(f"{place}.{p.path}" if p.path else place, p.what, p.mend) for p in error.problems]
+        problems = [Problem(f"{place}{_below(p.path)}", p.what, p.mend) for p in error.problems]
         raise InvalidInput(problems=problems) from None
+
+
+def _below(path: str) -> str:
+    """A path as it follows the place that it is in."""
+    return f".{path}" if path and not path.startswith("[") else path
 
 
 def read_init(given: Iterable[str], file: str | None) -> dict[str, Any]:
@@ -161,33 +192,55 @@ def read_document(file: str) -> Any:
     """The JSON document in a file; `-` is standard input. Raises `InvalidInput` that names the file."""
     from argyll_redis.store.codec import parse
 
-    name = name_of(file)
-    data = _read(file, name)
-    if len(data) > MAX_FILE_BYTES:
-        what = f"more than {MAX_FILE_BYTES:,} bytes"
-        raise InvalidInput(problems=[Problem(name, what, "split it")])
-    try:
-        return parse(data)
-    except InvalidInput as error:
-        problems = [Problem(f"{name}: {p.path}" if p.path else name, p.what, p.mend) for p in error.problems]
-        raise InvalidInput(problems=problems) from None
+    with open_file(file) as opened:
+        try:
+            data = opened.read(MAX_FILE_BYTES + 1)
+            if len(data) > MAX_FILE_BYTES:
+                what = f"more than {MAX_FILE_BYTES:,} bytes"
+                raise InvalidInput(problems=[Problem("", what, "split it")])
+            return parse(data)
+        except OSError as error:
+            raise of_file(file, _unreadable(error)) from None
+        except InvalidInput as error:
+            raise of_file(file, error) from None
 
 
 def name_of(file: str) -> str:
     """A file as messages name it."""
-    return "standard input" if file == STANDARD_INPUT else file
+    return "standard input" if file == STANDARD_INPUT else file or '""'
 
 
-def _read(file: str, name: str) -> bytes:
+def of_file(file: str, error: InvalidInput) -> InvalidInput:
+    """What is wrong with a document, said of its file."""
+    name = name_of(file)
+    problems = [Problem(f"{name}: {p.path}" if p.path else name, p.what, p.mend) for p in error.problems]
+    return InvalidInput(problems=problems) if problems else error
+
+
+def open_file(file: str) -> AbstractContextManager[BinaryIO]:
+    """Opens a file to read; `-` is standard input. Raises `InvalidInput` that names the file."""
     try:
-        if file == STANDARD_INPUT:
-            return sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-        with Path(file).open("rb") as opened:
-            return opened.read(MAX_FILE_BYTES + 1)
+        if file != STANDARD_INPUT:
+            return open(file, "rb")
+        if sys.stdin is None:
+            raise ValueError("it is closed")
+        return nullcontext(sys.stdin.buffer)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        what = f"cannot be read: {reason.lower()}"
-        raise InvalidInput(problems=[Problem(name, what, "name a file of JSON")]) from None
+        raise of_file(file, _unreadable(error)) from None
+
+
+def lines_of(opened: BinaryIO, *, limit_bytes: int) -> Iterator[bytes]:
+    """The lines of an open file; a longer one comes in parts. Raises `InvalidInput`."""
+    try:
+        while line := opened.readline(limit_bytes):
+            yield line
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError | ValueError) -> InvalidInput:
+    reason = getattr(error, "strerror", None) or str(error)
+    return InvalidInput(problems=[Problem("", f"cannot be read: {reason.lower()}", "name a file of JSON")])
 
 
 def _object(file: str) -> dict[str, Any]:

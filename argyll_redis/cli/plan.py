@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -63,8 +64,21 @@ def _print_plan(document: dict[str, Any], steps: list[dict[str, Any]], *, with_w
             ]
         ),
         step_table(steps, width=terminal_width(), why=why) if steps else "",
+        _child_table(document["children"]) if document["children"] else "",
         _left_out_table(left_out) if left_out else "",
     )
+
+
+def _child_table(children: dict[str, Any]) -> str:
+    """What the children of flow steps run, those of children under their own steps, and what they lack."""
+    rows = list(_child_rows(children))
+    return table(("sub-flow", "goals", "steps", "missing"), rows, width=terminal_width(), keep=("sub-flow",))
+
+
+def _child_rows(children: dict[str, Any], within: str = "") -> Iterator[tuple[str, str, str, str]]:
+    for id, child in children.items():
+        yield f"{within}{id}", listed(child["goals"]), listed(child["steps"]), listed(child["required"])
+        yield from _child_rows(child["children"], f"{within}{id} > ")
 
 
 def _missing(names: list[str]) -> str:

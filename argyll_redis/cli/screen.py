@@ -207,7 +207,7 @@ class Changes:
         if row.retried > seen.retried:
             yield f"{row.id} is tried again" + (f": {row.error}" if row.error else "")
         if row.lost > seen.lost:
-            yield f"{row.id}: {row.lost} attempts were taken over"
+            yield f"{row.id}: {counted(row.lost, 'attempt')} {'was' if row.lost == 1 else 'were'} taken over"
         if row.outside > seen.outside:
             yield f"{row.id} waits for an outcome from outside"
         if row.is_over and row.status != seen.status:

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from argyll_redis.cli.answers import print_json, print_text
-from argyll_redis.cli.completing import complete_steps
+from argyll_redis.cli.completing import complete_files, complete_steps
 from argyll_redis.cli.opened import run
 from argyll_redis.cli.options import Asked, common, name_of, read_document
+from argyll_redis.cli.refusals import BadNews
 from argyll_redis.cli.texts import counted, facts, listed, pairs, table, terminal_width
 from argyll_redis.errors import InvalidInput, Problem
 
@@ -22,7 +23,7 @@ def step() -> None:
 
 
 @step.command()
-@click.argument("file")
+@click.argument("file", shell_complete=complete_files)
 @common
 def register(asked: Asked, file: str) -> None:
     """Register the steps in FILE, one or a list, as one transaction.
@@ -38,7 +39,7 @@ def register(asked: Asked, file: str) -> None:
 
 
 @step.command()
-@click.argument("file")
+@click.argument("file", shell_complete=complete_files)
 @common
 def update(asked: Asked, file: str) -> None:
     """Replace the definitions of registered steps by those in FILE, as one transaction.
@@ -74,11 +75,16 @@ def delete(asked: Asked, id: str) -> None:
 def _definitions(file: str) -> tuple[list[Any], bool]:
     """The definitions in a file, and whether they were given as a list. Raises `InvalidInput`."""
     document = read_document(file)
-    definitions = document if isinstance(document, list) else [document]
+    is_list = isinstance(document, list)
+    definitions = document if is_list else [document]
+    name, mend = name_of(file), "give a step or a list of steps"
     if not definitions:
-        mend = "give a step or a list of steps"
-        raise InvalidInput(problems=[Problem(name_of(file), "holds no step", mend)])
-    return definitions, isinstance(document, list)
+        raise InvalidInput(problems=[Problem(name, "holds no step", mend)])
+    for number, each in enumerate(definitions):
+        if not isinstance(each, dict):
+            place = f"{name}: [{number}]" if is_list else name
+            raise InvalidInput(problems=[Problem(place, "is not a step, which is an object", mend)])
+    return definitions, is_list
 
 
 def _answer(asked: Asked, steps: list[Any], done: str, *, is_list: bool) -> None:
@@ -125,7 +131,46 @@ def show(asked: Asked, id: str) -> None:
     print_text(facts(_about(definition)), _attribute_table(definition))
 
 
+@step.command()
+@click.argument("id", required=False, shell_complete=complete_steps)
+@common
+def health(asked: Asked, id: str | None) -> None:
+    """Show how every step is, or the step ID.
+
+    Each engine looks at the steps about every 20 seconds: steps of type sync and async by their health
+    check, scripts by compiling, flow steps by their plan. A python step is healthy while a live engine
+    has its function. Exits with 1 when a step is unhealthy.
+
+    Example: `argyll step health charge`
+    """
+    if id is None:
+        document = run(asked, lambda app: app.step_health())
+        found = document["health"]
+    else:
+        document = run(asked, lambda app: app.health_of(id))
+        found = {id: document}
+    if asked.as_json:
+        print_json(document)
+    elif found:
+        print_text(_health_table(found))
+    else:
+        print_text("no steps are registered")
+    ill = [name for name, each in found.items() if each["status"] == "unhealthy"]
+    if ill:
+        raise BadNews(f"{counted(len(ill), 'step')} unhealthy: {listed(ill)}")
+
+
 # ----------------------------------------------------------------------- texts
+
+
+def _health_table(found: dict[str, Any]) -> str:
+    rows = [
+        (name, each["status"], counted(len(each["engines"]), "engine"), each.get("error"))
+        for name, each in found.items()
+    ]
+    return table(
+        ("step", "status", "by", "error"), rows, width=terminal_width(), keep=("step", "status", "by")
+    )
 
 
 def step_table(steps: list[dict[str, Any]], *, width: int | None, why: dict[str, str] | None = None) -> str:

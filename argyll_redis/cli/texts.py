@@ -30,6 +30,9 @@ COLOURS: Mapping[str, str] = {
     "skipped": "yellow",
     "not_completed": "yellow",
     "pending": "bright_black",
+    "compensating": "cyan",
+    "compensated": "yellow",
+    "compensation_failed": "red",
 }
 """Of the words that say how something stands."""
 
@@ -175,7 +178,25 @@ def facts(rows: Iterable[tuple[str, object]]) -> str:
     """Names and what they are, aligned, one a line; what is None or empty is left out."""
     given = [(name, _cell(value)) for name, value in rows if value not in (None, "")]
     width = max((len(name) for name, _ in given), default=0)
-    return "\n".join(f"{name:<{width}}{GAP}{text}" for name, text in given)
+    return "\n".join(beside(f"{name:<{width}}{GAP}", text) for name, text in given)
+
+
+def beside(head: str, text: str) -> str:
+    """A sentence after what it belongs to; on a terminal it is folded between words, and its lines stand
+    under each other."""
+    width, indent = terminal_width(), columns_of(head)
+    if width is None or indent + columns_of(text) <= width:
+        return head + text
+    lines: list[str] = []
+    room = 0
+    for word in text.split(" "):
+        if lines and columns_of(word) < room:
+            lines[-1] += f" {word}"
+            room -= columns_of(word) + 1
+        else:
+            lines.append(word)
+            room = width - indent - columns_of(word)
+    return head + f"\n{' ' * indent}".join(lines)
 
 
 def _cell(value: object) -> str:

@@ -60,6 +60,15 @@ class Answer:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+def refused(answer: Answer, status: int) -> str:
+    """What a refused command said, without the word error: it must be one harmless line."""
+    assert (answer.status, answer.out, answer.err.count("\n")) == (status, "", 1), answer
+    assert answer.err.startswith("error: ")
+    assert answer.err.removesuffix("\n").isprintable()
+    assert "bug of argyll" not in answer.err
+    return answer.err.removeprefix("error: ").removesuffix("\n")
+
+
 class Cli:
     """Runs commands in this process, against one namespace."""
 
@@ -68,7 +77,7 @@ class Cli:
         self.variables = {"ARGYLL_REDIS_URL": url, "ARGYLL_NAMESPACE": self.namespace}
         self.url = url
 
-    def __call__(self, *arguments: str, stdin: str | None = None, **variables: str) -> Answer:
+    def __call__(self, *arguments: str, stdin: str | bytes | None = None, **variables: str) -> Answer:
         result = CliRunner().invoke(
             argyll, list(arguments), input=stdin, env={**self.variables, **variables}, prog_name="argyll"
         )
@@ -104,10 +113,11 @@ class Cli:
             finally:
                 ready.set()
 
-        thread = threading.Thread(target=run)
+        # A daemon: one that does not come up or does not end fails this test, and holds up nobody's end.
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        assert ready.wait(10)
         try:
+            assert ready.wait(10)
             yield
         finally:
             for loop, stop in ends:

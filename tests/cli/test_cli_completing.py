@@ -29,6 +29,20 @@ def offered(cli: Cli, line: str) -> list[str]:
     return [row.partition(",")[2] for row in answer.out.splitlines() if row]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "step register x",
+        "step update x",
+        "flow import x",
+        "plan s --init-file x",
+        "flow start s --init-file x",
+    ],
+)
+def test_files_are_left_to_the_shell_where_a_file_is_asked_for(line: str, cli: Cli) -> None:
+    assert complete(cli, f"argyll {line}").out == "file,x\n"
+
+
 @pytest.fixture
 def shop(real_cli: Cli) -> Cli:
     real_cli.register()

@@ -170,16 +170,28 @@ def await_file(path: Path) -> None:
     [
         (["--lease-ms", "5"], "--lease-ms: 5 is out of range (use 100 to 3,600,000)"),
         (["--lease-ms", "soon"], "'--lease-ms': 'soon' is not a valid integer"),
+        (["--http-allow", "http://x"], '--http-allow: "http://x" is no host name, address or network'),
         (["--linger-ms", "-1"], "--linger-ms: -1 is out of range"),
         (["--grace-ms", "-1"], "--grace-ms: -1 is out of range"),
+        (
+            ["--retention", "soon"],
+            "'--retention': \"soon\" is no duration (use a number and one of ms, s,",
+        ),
+        (["--retention", "-1d"], "'--retention': \"-1d\" is no duration"),
+        (["--retention", "4000d"], "'--retention': \"4000d\" is too long (use at most 3,650d)"),
         (["--max-retries", "-2"], "--max-retries: -2 is out of range"),
         (["--init-backoff-ms", "0"], "--init-backoff-ms: 0 is out of range"),
         (["--init-backoff-ms", "90000"], "--init-backoff-ms: is 90,000, more than max_backoff_ms 60,000"),
         (["--backoff", "quick"], "'quick' is not one of 'fixed', 'linear', 'exponential'"),
-        (["--concurrency", "0"], "'--concurrency': 0 is not in the range"),
+        (["--concurrency", "-1"], "'--concurrency': -1 is not in the range"),
+        (["--concurrency", "0"], "--concurrency: 0 runs no work"),
         (["--queue", "mail"], "--queue: mail: without python steps an engine serves only builtin"),
         (["--app", "shop"], '--app: "shop" does not name an app'),
-        (["--http", ":8080"], "no such option '--http'"),
+        (["--http", ":8080"], '--http: ":8080" is not HOST:PORT'),
+        (["--http", "127.0.0.1:99999"], '--http: "99999" is not a port'),
+        (["--http", "0.0.0.0:0"], "can be reached from other machines, and there are no keys"),
+        (["--http", "127.0.0.1:0", "--http-host", "a:1"], '--http-host: "a:1" is not the name of a host'),
+        (["--webhook-base-url", "ftp://x"], "--webhook-base-url: is not the beginning of a URL"),
     ],
 )
 def test_a_bad_setting_stops_the_engine_before_it_connects(
@@ -218,7 +230,8 @@ def test_the_settings_in_help_are_those_of_the_app() -> None:
         if isinstance(param, Option) and param.name
     }
     config = AppConfig()
-    defaults = {"lease_ms": config.lease_ms, "linger_ms": config.linger_ms, "grace_ms": config.grace_ms}
+    names = ("lease_ms", "linger_ms", "grace_ms", "memo_ttl_ms")
+    defaults = {name: getattr(config, name) for name in names}
     retry = {
         name: getattr(config.retry, name) for name in ("max_retries", "init_backoff_ms", "max_backoff_ms")
     }

@@ -52,13 +52,13 @@ def test_help_lists_the_commands(cli: Cli) -> None:
     assert (answer.status, listed[: len(COMMANDS)]) == (0, list(COMMANDS))
 
 
-def test_help_and_version_import_neither_redis_nor_the_app() -> None:
+def test_help_and_version_import_neither_redis_nor_the_app_nor_an_event_loop() -> None:
     code = (
         "import sys; from argyll_redis.cli import argyll\n"
-        "for arguments in (['--help'], ['--version'], ['flow', '--help'], ['engine', '--help']):\n"
-        "    try: argyll.main(arguments)\n"
+        "for words in ('', '--version', 'flow', 'engine', 'dev', 'demo', 'doctor', 'step', 'plan'):\n"
+        "    try: argyll.main([*words.split(), '--help'])\n"
         "    except SystemExit as end: assert not end.code\n"
-        "print(sorted({'redis', 'anyio', 'orjson', 'argyll_redis.app'} & set(sys.modules)))"
+        "print(sorted({'redis', 'anyio', 'asyncio', 'orjson', 'argyll_redis.app'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

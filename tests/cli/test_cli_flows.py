@@ -62,10 +62,18 @@ def test_a_start_keeps_labels_metadata_and_all_values(cli: Cli) -> None:
     )
 
 
+def test_a_start_may_ask_for_everything_to_be_undone_when_it_fails(cli: Cli) -> None:
+    cli.register()
+    cli("flow", "start", "double", "--id", "f", "--init", "a=3", "--compensate", "flow")
+    started = cli("flow", "events", "f", "--json").json["events"][0]
+    assert started["data"]["options"]["compensate"] == "flow"
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
         (["dubble", "--init", "a=3"], 4, "did you mean `double`?"),
+        (["double", "--init", "a=3", "--compensate", "step"], 2, "'step' is not 'flow'"),
         (["double"], 2, "the goals need initial values for: a"),
         (["double", "--init", "a=x"], 2, "init.a[0]: is of type string (use a value of type number)"),
         (["double", "--init", "a=3", "--id", "***"], 2, "id: has no character"),
@@ -151,7 +159,7 @@ def test_start_and_wait_gives_up_when_nobody_ends_the_flow_at_its_timeout(
 
 
 def test_list_shows_the_newest_flows_first(shop: Cli) -> None:
-    flows = shop("flow", "list", "--json").json
+    flows = shop("flow", "list", "--json").json["flows"]
     assert [(each["id"], each["status"], each["labels"]) for each in flows] == [
         ("idle", "active", {}),
         ("bad", "failed", {"for": "bad"}),
@@ -169,9 +177,47 @@ def test_list_is_a_table_for_people(shop: Cli) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        (["--prefix", "b"], ["bad"]),
+        (["--label", "for=good"], ["good"]),
+        (["--status", "failed", "--status", "active"], ["idle", "bad"]),
+        (["--sort", "recent_asc"], ["good", "bad", "idle"]),
+        (["--limit", "1"], ["idle"]),
+        (["--label", "for=good", "--status", "failed"], []),
+    ],
+)
+def test_list_finds_what_is_asked_for(options: list[str], ids: list[str], shop: Cli) -> None:
+    found = shop("flow", "list", *options, "--json").json
+    assert [each["id"] for each in found["flows"]] == ids
+
+
+def test_list_goes_on_from_the_cursor_that_it_gave(shop: Cli) -> None:
+    first = shop("flow", "list", "--limit", "2").out.splitlines()
+    assert [line.split()[0] for line in first[1:3]] == ["idle", "bad"]
+    words, _, cursor = first[-1].rpartition(" ")
+    assert words == "2 of 3 flows; the next: --cursor"
+    second = shop("flow", "list", "--limit", "2", "--cursor", cursor).out.splitlines()
+    assert [line.split()[0] for line in second] == ["FLOW", "good"]
+
+
+def test_list_names_every_option_that_is_wrong(shop: Cli) -> None:
+    wrong = ("--status", "activ", "--limit", "-1", "--sort", "up", "--cursor", "x")
+    answer = shop("flow", "list", *wrong)
+    assert (answer.status, answer.out) == (2, "")
+    assert [line.split()[1] for line in answer.err.splitlines()] == [
+        "--status:",
+        "--sort:",
+        "--limit:",
+        "--cursor:",
+    ]
+
+
 def test_lists_of_an_empty_namespace_say_so_or_are_empty(cli: Cli) -> None:
     assert cli("flow", "list").out == "no flows\n"
-    assert cli("flow", "list", "--json").json == []
+    nothing = {"flows": [], "count": 0, "total": 0, "has_more": False, "next_cursor": None}
+    assert cli("flow", "list", "--json").json == nothing
     assert cli("step", "list", "--json").json == {"steps": [], "count": 0}
 
 
@@ -362,7 +408,11 @@ def test_one_wrong_step_of_a_list_registers_none(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("[]", "standard input: holds no step"), ("{", "standard input: line 1"), ("5", "a step is an object")],
+    [
+        ("[]", "standard input: holds no step"),
+        ("{", "standard input: line 1"),
+        ("5", "is not a step, which is an object"),
+    ],
 )
 def test_a_file_without_steps_is_refused(content: str, words: str, cli: Cli) -> None:
     answer = cli("step", "register", "-", stdin=content)
@@ -392,7 +442,7 @@ def test_plan_names_what_is_missing_and_starts_nothing(shop: Cli) -> None:
         ["double", "triple"],
     )
     assert "missing  a (give each with --init)" in shop("plan", "triple").out
-    assert len(shop("flow", "list", "--json").json) == 3
+    assert shop("flow", "list", "--json").json["total"] == 3
 
 
 def test_plan_shows_providers_before_consumers_and_why(shop: Cli) -> None:

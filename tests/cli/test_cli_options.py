@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from argyll_redis.cli import opened, options
@@ -121,3 +122,25 @@ def test_labels_are_text_and_metadata_is_json_or_text() -> None:
 )
 def test_a_url_is_shown_without_what_is_secret(url: str, shown: str) -> None:
     assert opened.shown_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("0", 0),
+        ("1500", 1_500),
+        ("250ms", 250),
+        ("90s", 90_000),
+        ("15m", 900_000),
+        ("12h", 43_200_000),
+        (" 7 D ", 604_800_000),
+    ],
+)
+def test_a_duration_is_read_with_its_unit_or_as_ms(text: str, ms: int) -> None:
+    assert options.Duration(ms).convert(text, None, None) == ms
+
+
+@pytest.mark.parametrize("text", ["", "d", "-1", "1.5h", "7w", "1e3", "٧d", "1" * 19, "1001"])
+def test_what_is_no_duration_or_too_long_a_one_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"is no duration|is too long"):
+        options.Duration(1_000).convert(text, None, None)

@@ -142,7 +142,7 @@ NOW_MS = 12_300
         ({"status": "pending", "waits_for": ["a", "b"]}, "waits for a, b"),
         ({"status": "pending"}, ""),
         ({"status": "active", "items": 1, "active": 1, "started_at": STARTED}, "for 2.3 s"),
-        ({"status": "active", "items": 1, "active": 1, "accepted": 1}, "outcome comes from outside"),
+        ({"status": "active", "items": 1, "active": 1, "accepted": 1}, "outcome from outside"),
         ({"status": "active", "items": 9, "active": 3, "accepted": 2}, "2 from outside, 1 running"),
         (
             {"status": "active", "items": 1, "waiting": 1, "next_retry_at": LATER, "error": "no"},

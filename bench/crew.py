@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from bench.worker import Role
+from bench.service import service_process
+from bench.worker import SERVICE_VARIABLE, Role
 from bench.workloads import Workload
 
 ROOT = Path(__file__).parent.parent
@@ -36,9 +38,12 @@ class Crew:
         self._environment = {**os.environ, "ARGYLL_REDIS_URL": url, "ARGYLL_NAMESPACE": namespace}
         self._roles = roles
         self._workers: dict[Role, subprocess.Popen[bytes]] = {}
+        self._beside = ExitStack()
 
     def __enter__(self) -> Self:
         try:
+            if self._workload.calls:
+                self._environment[SERVICE_VARIABLE] = self._beside.enter_context(service_process())
             for role in self._roles:  # one after the other: the first one registers the steps
                 self._workers[role] = self._start(role)
                 self._answer(role)
@@ -106,3 +111,4 @@ class Crew:
                 worker.wait()
             assert worker.stdout is not None
             worker.stdout.close()
+        self._beside.close()

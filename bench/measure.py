@@ -65,6 +65,8 @@ class Run:
     held: Held | None
     longest: Longest | None
     alone_ms: Sequence[float] = ()
+    calls_s: float | None = None
+    """What the run's calls of a service take without an engine; None when it makes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ def _run(server: Place, plan: Plan, layout: Layout) -> Run:
         alone_ms: Sequence[float] = ()
         if plan.workload.is_timed_alone:
             alone_ms = crew.ask_client(do="alone", flows=min(ALONE_FLOWS, plan.flows))["times_ms"]
+        calls_s = crew.ask_client(do="calls", flows=plan.flows)["seconds"] if plan.workload.calls else None
     worked_s = [cpu_after_s[role] - cpu_s[role] for role in layout.roles]
     return Run(
         seconds=seconds,
@@ -174,4 +177,5 @@ def _run(server: Place, plan: Plan, layout: Layout) -> Run:
         held=held_after - held if held and held_after else None,
         longest=longest[0] if longest else None,
         alone_ms=alone_ms,
+        calls_s=calls_s,
     )

@@ -38,6 +38,8 @@ class Row:
     p99_ms: float | None
     p99_ms_min: float | None
     p99_ms_max: float | None
+    share_without_calls: float | None
+    """Of the time, beyond what the same calls of a service take without an engine."""
     ceiling_share: float | None
     """Of the flows/s that the run's recorded bytes reach from a dumb socket: the median of the runs'
     own shares, each beside the replay that followed it."""
@@ -98,6 +100,7 @@ def _row(measured: Measured, layout: Layout, runs: Sequence[Run]) -> Row:
         p99_ms=_median(p99s),
         p99_ms_min=min(p99s, default=None),
         p99_ms_max=max(p99s, default=None),
+        share_without_calls=_median(1 - run.calls_s / run.seconds for run in runs if run.calls_s is not None),
         ceiling_share=_median(
             replay.seconds / run.seconds for run, replay in zip(runs, replays, strict=False)
         ),
@@ -173,7 +176,18 @@ def _heading(around: Surroundings) -> str:
 
 
 def _speed(rows: Sequence[Row]) -> str:
-    head = ("", "", "flows", "flows/s", "(least-most)", "steps/s", "items/s", "alone p50", "p99 ms")
+    head = (
+        "",
+        "",
+        "flows",
+        "flows/s",
+        "(least-most)",
+        "steps/s",
+        "items/s",
+        "alone p50",
+        "p99 ms",
+        "not HTTP",
+    )
     body = [
         (
             row.workload,
@@ -185,6 +199,7 @@ def _speed(rows: Sequence[Row]) -> str:
             _number(row.items_per_s),
             _number(row.p50_ms),
             _number(row.p99_ms),
+            "" if row.share_without_calls is None else f"{row.share_without_calls:.0%}",
         )
         for row in rows
     ]

@@ -19,8 +19,21 @@ from enum import StrEnum
 from typing import Any
 
 from argyll_redis import Argyll, FlowHandle
+from argyll_redis.core.commands import Succeeded
+from argyll_redis.core.model import Token
+from argyll_redis.core.parse import parse_step
+from argyll_redis.steps.context import StepContext
+from argyll_redis.steps.http import HttpHandler
+from argyll_redis.steps.http_address import AllowList
+from argyll_redis.steps.http_client import AiohttpClient
+from argyll_redis.steps.job import Job
 from bench.profile import Profiler
 from bench.workloads import WORKLOADS, Workload
+
+SERVICE_VARIABLE = "ARGYLL_BENCH_SERVICE"
+"""Holds the URL of the service that steps call, where there is one."""
+CALLS_AT_A_TIME = 100
+"""As many as the engine has slots."""
 
 
 class Role(StrEnum):
@@ -31,6 +44,12 @@ class Role(StrEnum):
 
 class WrongResult(Exception):
     """A flow came to something else than its workload says; no figure of such a run counts."""
+
+
+async def register(app: Argyll, workload: Workload, service_url: str) -> None:
+    """Registers the steps of a workload that no function of the app is."""
+    if workload.define is not None:
+        await app.register_steps(workload.define(service_url))
 
 
 # ------------------------------------------------------------------------ measuring
@@ -58,6 +77,27 @@ async def alone(app: Argyll, workload: Workload, flows: int) -> list[float]:
         times_ms.append((time.perf_counter() - started_s) * 1000)
         _check(workload, result)
     return times_ms
+
+
+async def calls(definition: dict[str, Any], count: int) -> float:
+    """Makes the calls of a step without an engine, as many at a time as one has slots; gives the seconds."""
+    step, left = parse_step(definition), iter(range(count))
+    async with AiohttpClient(AllowList()) as client:
+        handler = HttpHandler(client, webhook_base_url="", now_ms=lambda: 0)
+
+        async def call_on() -> None:
+            for number in left:
+                token = Token(f"{number}")
+                job = Job("f", step, token, 1, {"x": 1}, StepContext("f", step.id, token, 1))
+                outcome = await handler(job)
+                if not isinstance(outcome, Succeeded):
+                    raise WrongResult(f"a call came to {outcome}")
+
+        started_s = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CALLS_AT_A_TIME):
+                group.create_task(call_on())
+        return time.perf_counter() - started_s
 
 
 async def look(app: Argyll, flows: Sequence[str]) -> tuple[float, float]:
@@ -121,6 +161,10 @@ class Worker:
                 return {"seconds": seconds, **profiler.found()}
             case "alone":
                 return {"times_ms": await alone(self._app, self._workload, count)}
+            case "calls":
+                assert self._workload.define is not None
+                [first, *_] = self._workload.define(os.environ[SERVICE_VARIABLE])
+                return {"seconds": await calls(first, count * self._workload.calls)}
             case "look":
                 commits, events = await look(self._app, self._flows[:: max(1, len(self._flows) // count)])
                 return {"commits": commits, "events": events}
@@ -133,6 +177,7 @@ class Worker:
 async def serve(role: Role, workload: Workload, url: str, namespace: str) -> None:
     """Answers requests until standard input ends, or its engine fails."""
     async with workload.app(url, namespace) as app:
+        await register(app, workload, os.environ.get(SERVICE_VARIABLE, ""))
         worker = Worker(app, workload)
         if role is Role.CLIENT:
             await _answer(worker)

@@ -6,7 +6,7 @@ its outcome before the next starts, and every event is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,10 @@ class Workload:
     """Of one flow's `for_each` step; None when it has none."""
     is_timed_alone: bool = False
     """Whether flows are also timed one at a time."""
+    calls: int = 0
+    """Of a service, that one flow makes."""
+    define: Callable[[str], Sequence[dict[str, Any]]] | None = None
+    """Gives the definitions of steps that call the service at a URL; None when there are none."""
 
     def app(self, url: str, namespace: str) -> Argyll:
         """Makes an app with the steps of this workload and no others."""
@@ -73,6 +77,21 @@ def _declare_chain(app: Argyll) -> None:
     @app.step(outputs="e")
     async def fifth(d: int) -> int:
         return d
+
+
+def _define_chain(url: str) -> list[dict[str, Any]]:
+    """As `_declare_chain`, of steps that call a service."""
+    return [
+        {
+            "id": name,
+            "type": "sync",
+            "attributes": {takes: {"role": "required"}, gives: {"role": "output"}},
+            "http": {"endpoint": f"{url}/{gives}"},
+        }
+        for name, takes, gives in zip(
+            ("call-1", "call-2", "call-3", "call-4", "call-5"), "xabcd", "abcde", strict=True
+        )
+    ]
 
 
 def _declare_items(app: Argyll) -> None:
@@ -116,6 +135,10 @@ _ALL = (
     Workload(
         "W3", "10 independent steps and a join", "join", {"total": 10},
         steps=11, flows=500, declare=_declare_fan_in,
+    ),
+    Workload(
+        "W4", "a chain of 5 steps that call a service over HTTP", "call-5", {"e": 1},
+        steps=5, flows=1_000, declare=lambda _: None, is_timed_alone=True, calls=5, define=_define_chain,
     ),
 )  # fmt: skip
 

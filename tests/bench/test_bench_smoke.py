@@ -19,7 +19,8 @@ from bench.recorder import Recording, url_at
 from bench.replay import Replay
 from bench.report import Row, as_text, rows_of
 from bench.server import Held, Longest, Spent
-from bench.worker import WrongResult, alone, burst, engine, look
+from bench.service import serving
+from bench.worker import WrongResult, alone, burst, engine, look, register
 from bench.workloads import WORKLOADS, Workload
 from tests.servers import BINARIES, TestServer
 
@@ -44,9 +45,11 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, A
 @WORKLOAD
 async def test_a_workload_comes_to_its_result(workload: Workload) -> None:
     """Started at once or one at a time, each flow gives what its workload says."""
-    async with workload.app("memory://", "bench") as app, engine(app):
-        seconds, flows = await burst(app, workload, 3)
-        times_ms = await alone(app, workload, 2)
+    async with serving() as service_url, workload.app("memory://", "bench") as app:
+        await register(app, workload, service_url)
+        async with engine(app):
+            seconds, flows = await burst(app, workload, 3)
+            times_ms = await alone(app, workload, 2)
     assert (len(set(flows)), len(times_ms)) == (3, 2)
     assert min(seconds, *times_ms) > 0
 
@@ -107,6 +110,18 @@ def test_the_places_of_a_part_exist(part: str) -> None:
 # --------------------------------------------------------------------------- figures
 
 
+AROUND = Surroundings(
+    "python -m bench W1",
+    "2026-01-02T03:04:05Z",
+    "2 cores",
+    0.1,
+    {"Python": "3.11"},
+    "Redis",
+    "AOF off",
+    0.05,
+)
+
+
 def run(seconds: float, *, flows: int = 100, alone_ms: tuple[float, ...] = ()) -> Run:
     return Run(
         seconds=seconds,
@@ -148,22 +163,19 @@ def test_percentiles_are_of_one_run_and_their_median_is_taken() -> None:
     assert (row.p50_ms, row.p50_ms_max, row.p99_ms, row.p99_ms_max) == (50, 100, 99, 198)
 
 
+def test_the_share_without_calls_is_what_they_do_not_take_alone() -> None:
+    runs = [replace(run(2.0), calls_s=0.5), replace(run(1.0), calls_s=0.5), replace(run(4.0), calls_s=0.2)]
+    [row] = rows_of(measured(runs, [0.5] * 3))
+    assert row.share_without_calls == 0.75
+    assert "75%" in as_text(AROUND, [row], [])
+
+
 def test_the_tables_fit_and_are_aligned() -> None:
     """Figures of any size leave the lines under 100 columns, each ending where its column does."""
     runs = [run(0.0101, alone_ms=(12.34,)), run(0.0102, alone_ms=(123.4,)), run(0.09, alone_ms=(1.2,))]
     [row] = rows_of(measured(runs, [0.002] * 3))
     rows = [row, replace(row, layout=Layout.TWO, items_per_s=123_456.7, client_cpu_ms_per_flow=12.3)]
-    around = Surroundings(
-        "python -m bench W1",
-        "2026-01-02T03:04:05Z",
-        "2 cores",
-        0.1,
-        {"Python": "3.11"},
-        "Redis",
-        "AOF off",
-        0.05,
-    )
-    text = as_text(around, rows, [])
+    text = as_text(AROUND, rows, [])
     tables = text.split("\n\n")[1:]
     assert [line for table in tables for line in table.split("\n")[1:] if len(line) > 100] == []
     for table in tables:
@@ -214,7 +226,9 @@ def test_the_bench_runs_on_a_server_and_leaves_nothing(
     assert list(rows) == [(name, layout) for name in WORKLOADS for layout in Layout]
     assert {frozenset(row) for row in rows.values()} == {frozenset(field.name for field in fields(Row))}
     assert [rows["W1", layout]["commits_per_flow"] for layout in Layout] == [6, 6]
-    assert [name for name, figure in rows["W1", Layout.TWO].items() if figure is None] == ["items_per_s"]
+    missing = [name for name, figure in rows["W1", Layout.TWO].items() if figure is None]
+    assert missing == ["items_per_s", "share_without_calls"]
+    assert [rows["W4", layout]["share_without_calls"] is None for layout in Layout] == [False, False]
     assert rows["W2", Layout.ONE]["items_per_s"] == pytest.approx(100 * rows["W2", Layout.ONE]["flows_per_s"])
     assert list(real_server.client.scan_iter("{bench-*")) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -161,6 +162,23 @@ def test_the_summary_fits_80_columns_and_tells_plan_run_checks_and_report(root: 
     assert headings == ["PLAN", "LEFT", "RAN", "ENGINE", "CHECK"]
     assert "Why is read_licence completed?" in lines
     assert lines[-2:] == ["report       argyll-demo/report.html", "             argyll-demo/report.md"]
+
+
+def test_the_readme_shows_what_the_summary_looks_like(root: Path) -> None:
+    """Its headers, its steps in their order, and what became of each; the figures are of one run."""
+    told = in_memory(root).output
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    shown = re.findall(r"^```text\n(RAN .*?)^```", readme, re.S | re.M)[0]
+    for begin, columns in (("RAN", 2), ("Why", 9)):
+        excerpt, summary = (
+            [line.split()[:columns] for line in text[text.index(begin) :].split("\n\n")[0].splitlines()]
+            for text in (shown, told[told.index("\nRAN") :])
+        )
+        assert [_without_figures(each) for each in excerpt] == [_without_figures(each) for each in summary]
+
+
+def _without_figures(words: list[str]) -> list[str]:
+    return [word for word in words if not re.search(r"\d|^m?s$", word)]
 
 
 def test_a_figure_that_one_process_counts_differently_is_off(

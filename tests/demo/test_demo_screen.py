@@ -109,3 +109,39 @@ def test_lines_tell_each_thing_once(capsys: pytest.CaptureFixture[str]) -> None:
         "    0 ms  measure: 2 attempts were taken over",
         "    0 ms  measure 1 of 10",
     ]
+
+
+def test_a_retry_is_told_with_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = tally_at(1)
+    tally.steps["list"] = StepTally("list", "active", items=1, retried=1, error="the list is locked")
+    Lines().show(tally)
+    assert "list is tried again: the list is locked" in capsys.readouterr().out
+
+
+def test_a_single_attempt_that_was_taken_over_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = tally_at(1)
+    tally.steps["measure"].taken_over = 1
+    Lines().show(tally)
+    assert "measure: 1 attempt was taken over" in capsys.readouterr().out
+
+
+def test_a_terminal_that_has_become_lower_is_not_overrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "2")
+    terminal = Terminal()
+    with Bars(terminal) as bars:
+        bars.show(tally_at(1))
+        assert len(terminal.rows()) == 1
+
+
+def test_a_terminal_without_colour_has_bars_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(Terminal):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Stream()
+    monkeypatch.setattr("sys.stdout", stream)
+    with demo_screen.screen_for(as_json=False, steps=2) as screen:
+        screen.show(tally_at(1))
+        assert (type(screen), "\x1b[3" in stream.getvalue()) == (Bars, False)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
+import runpy
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 from argyll_redis import errors
 from argyll_redis.core import limits, state
 from argyll_redis.core.events import EVENTS
+from argyll_redis.http import api, bodies, metrics, server, socket, stream
+from argyll_redis.http import keys as http_keys
+from argyll_redis.http.route import Route
+from argyll_redis.http.routes import ROUTES
+from argyll_redis.http.schemas import COMPONENTS
 from argyll_redis.store.keys import KEYS
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -69,15 +77,17 @@ def keys() -> str:
     return head + "\n".join(rows) + "\n"
 
 
-def limit_rows() -> list[tuple[str, str, str]]:
+def limit_rows(module: ModuleType = limits) -> list[tuple[str, str, str]]:
     """Name, value and meaning of each limit: the text below its assignment."""
-    body = ast.parse(inspect.getsource(limits)).body
+    body = ast.parse(inspect.getsource(module)).body
     rows: list[tuple[str, str, str]] = []
     for node, after in pairwise(body):
         if isinstance(node, ast.Assign) and isinstance(after, ast.Expr):
             name = ast.unparse(node.targets[0])
-            meaning = " ".join(ast.literal_eval(after.value).split())
-            rows.append((name, f"{getattr(limits, name):,}", meaning))
+            value = getattr(module, name, None)
+            if isinstance(value, int | float):
+                meaning = " ".join(ast.literal_eval(after.value).split())
+                rows.append((name, f"{value:,}", meaning))
     return rows
 
 
@@ -98,12 +108,156 @@ def errors_page() -> str:
     return head + "\n".join(rows) + "\n"
 
 
+def http_page() -> str:
+    """Every route, and the shapes that go in and come out."""
+    rows = [
+        f"| `{route.method} {route.path}` | {route.role.word if route.role else '-'} | {route.says} |"
+        for route in ROUTES
+    ]
+    parts = [
+        "# HTTP API",
+        "What every route takes and answers; how to use them is in [the guide](../guide/http.md). `GET "
+        "/openapi.json` has the\nsame as an OpenAPI document. A refusal is always `{error, status}`. The "
+        "role is what a key needs at least; `-` needs none.",
+        "\n".join(["| route | role | does |", "|---|---|---|", *rows]),
+        "\n\n".join(_route(route) for route in ROUTES),
+        "## Limits of the server",
+        "\n".join(["| limit | value | of what |", "|---|---|---|", *_server_limits()]),
+        "## Shapes",
+        "\n\n".join(
+            f"### {name}\n\n```json\n{json.dumps(schema, indent=1)}\n```"
+            for name, schema in COMPONENTS.items()
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _route(route: Route) -> str:
+    lines = [f"## {route.method} {route.path}", "", route.says, ""]
+    lines += [f"- `?{name}=N`: {each.says}" for name, each in route.numbers.items()]
+    if route.body is not None:
+        lines.append(f"- body, at most {route.max_body_bytes:,} bytes: {_shape(route.body)}")
+    for status, answer in route.answers.items():
+        shape = f": {_shape(answer.schema)}" if answer.schema is not None else ""
+        lines.append(f"- {status}: {answer.says.removesuffix('.')}{shape}")
+    return "\n".join(lines)
+
+
+def _shape(schema: Mapping[str, object]) -> str:
+    """A schema in few words."""
+    if "$ref" in schema:
+        name = str(schema["$ref"]).rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if schema.get("type") == "array":
+        return f"list of {_shape(schema['items'])}"  # type: ignore[arg-type]
+    names = ", ".join(f"`{name}`" for name in schema.get("properties", {}))  # type: ignore[attr-defined]
+    return f"object of {names}" if names else "any object"
+
+
+def _server_limits() -> list[str]:
+    """The limits of the modules of the server: numbers with the text below their assignment."""
+    return [
+        f"| `{name}` | {value} | {meaning} |"
+        for module in (api, bodies, http_keys, metrics, server, socket, stream)
+        for name, value, meaning in limit_rows(module)
+        if name.startswith("MAX_") or name.endswith(("_S", "_MS"))
+    ]
+
+
+# ------------------------------------------------------------------------ contract
+
+TESTS = Path(__file__).parent.parent / "tests"
+OUTSIDE = "contract"
+"""The folder of tests that start processes and speak HTTP with them."""
+SUBJECTS = {
+    "steps": "Steps",
+    "planning": "Planning",
+    "life": "The life of a flow, a step, a work item",
+    "inputs": "Inputs and scripts",
+    "items": "Work items",
+    "outcomes": "Calls, outcomes, retries, time",
+    "tokens": "Tokens, duplicates, late answers",
+    "children": "Sub-flows",
+    "memo and undo": "Reuse and undoing",
+    "http": "The HTTP API",
+}
+"""The subjects of the table, as marks name them, in order."""
+
+
+def marked_rows() -> list[tuple[str, str, Path, str]]:
+    """What tests are marked as showing: subject, words, the test's file within `tests`, its name. Raises
+    `ValueError` for a subject that is not known."""
+    rows: list[tuple[str, str, Path, str]] = []
+    for file in sorted(TESTS.rglob("test_*.py")):
+        text = file.read_text()
+        if "contract(" not in text:
+            continue
+        for node in ast.walk(ast.parse(text)):
+            for mark in getattr(node, "decorator_list", ()):
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) in (
+                    "contract",
+                    "pytest.mark.contract",
+                ):
+                    subject, words = (ast.literal_eval(each) for each in mark.args)
+                    if subject not in SUBJECTS:
+                        raise ValueError(f"{file.name}: {subject} is no subject of the contract")
+                    rows.append((subject, words, file.relative_to(TESTS), node.name))  # type: ignore[attr-defined]
+    return rows
+
+
+def contract_page() -> str:
+    """What the product promises, row by row, and the test that shows it."""
+    rows = marked_rows()
+    parts = [
+        "# Contract",
+        "What the product promises, and the test that shows it. What processes and the network have to do "
+        "with is shown **from\noutside**: three engine processes on a real Redis, asked over HTTP as any "
+        "client would; where the death of an engine can\nmatter, one is killed (`kill -9`) in the middle of "
+        "its work. The rest is shown within one process. The rows come from\nmarks on the tests: a test that "
+        "goes takes its row along.",
+    ]
+    for subject, title in SUBJECTS.items():
+        own = [row[1:] for row in rows if row[0] == subject]
+        own.sort(key=lambda row: row[1].parts[0] != OUTSIDE)
+        lines = [f"## {title}", "", "| what | from outside | shown by |", "|---|---|---|"]
+        lines += [
+            f"| {words} | {'yes' if file.parts[0] == OUTSIDE else ''} "
+            f"| [{_in_words(name)}](../../tests/{file.as_posix()}) |"
+            for words, file, name in own
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, _taken_away()]) + "\n"
+
+
+def _in_words(name: str) -> str:
+    return name.removeprefix("test_").replace("_", " ")
+
+
+def _taken_away() -> str:
+    taken = runpy.run_path(str(TESTS / OUTSIDE / "taken_away.py"))["TAKEN"]
+    lines = [
+        "## Taken away, one at a time, and noticed",
+        "",
+        "A table of tests is worth what its tests notice. `python tests/contract/taken_away.py` takes each "
+        "of these away from a\ncopy of the tree, and runs the test that has to fail.",
+        "",
+        "| taken away | noticed by |",
+        "|---|---|",
+    ]
+    for each in taken:
+        file, _, name = each.test.partition("::")
+        lines.append(f"| {each.behaviour} | [{_in_words(name)}](../../tests/{OUTSIDE}/{file}) |")
+    return "\n".join(lines)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "contract.md": contract_page,
     "states.md": states,
     "events.md": events,
     "keys.md": keys,
     "limits.md": limits_page,
     "errors.md": errors_page,
+    "http.md": http_page,
 }
 """Each page of the reference that is made from code, and what makes it."""
 

@@ -38,7 +38,7 @@ BINARIES = ("redis-server", "valkey-server")
 START_LIMIT_S = 10
 
 # Becomes the server, after asking the kernel to kill it when this process ends, however it ends.
-_DIE_WITH_PARENT = """
+DIE_WITH_PARENT = """
 import ctypes, os, sys
 prctl = getattr(ctypes.CDLL(None), "prctl", None)
 if prctl is not None:
@@ -156,7 +156,7 @@ def start_server(binary: str) -> str:
     }
     arguments = [each for option in options.items() for each in option]
     process = subprocess.Popen(
-        [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), binary, *arguments],
+        [sys.executable, "-c", DIE_WITH_PARENT, str(os.getpid()), binary, *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -14,6 +14,7 @@ from argyll_redis.core.events import Recorded
 from argyll_redis.core.explain_undo import undoing
 from argyll_redis.core.explain_work import (
     MAX_NAMED,
+    NO_ENGINE,
     Asked,
     Clause,
     counted,
@@ -22,6 +23,7 @@ from argyll_redis.core.explain_work import (
     first_few,
     listed,
     span,
+    unable,
     under_way,
     untouched,
     what_it_took,
@@ -98,7 +100,7 @@ def _no_engine(asked: Asked, run: StepRun) -> Iterator[Clause]:
     flow = asked.history.flow
     is_open = run.status is StepStatus.ACTIVE or (run.status is StepStatus.PENDING and not flow.is_over)
     if (is_open or run.has_undos) and not asked.has_engine:
-        yield Clause("no engine is alive, so nothing runs until one is started", flow.version)
+        yield Clause(NO_ENGINE, flow.version)
 
 
 # ---------------------------------------------------------------------- inputs
@@ -345,6 +347,8 @@ def _failed(asked: Asked, run: StepRun) -> Iterator[Clause]:
             yield _fell(asked, each, attribute)
     if run.error == ABANDONED:
         yield from _flow_over(asked)
+        if asked.has_engine and not asked.history.fallen.get(run.id):
+            yield from unable(asked, run)  # what was never called is abandoned; this may be why
     root, _ = path[-1]
     if root.status is StepStatus.FAILED and root.started_version:
         yield from first_few(_failed_items(asked, root))

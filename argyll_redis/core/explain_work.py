@@ -17,6 +17,9 @@ MAX_NAMED = 5
 """Things of one kind that are named; of more only the number is told."""
 
 
+NO_ENGINE = "no engine is alive, so nothing runs until one is started"
+
+
 class Clause(NamedTuple):
     """One sentence, and the version of the event that it rests on."""
 
@@ -110,18 +113,40 @@ def under_way(asked: Asked, step: StepId) -> Iterator[Clause]:
     run = asked.history.flow.steps[step]
     items = list(asked.history.items(step))
     if asked.has_engine:
-        yield from _nowhere(asked, run)
+        yield from nowhere(asked, run)
     yield from first_few(_out(asked, item) for item in items if item.status is WorkStatus.ACTIVE)
     yield from first_few(_retry(asked, run, item) for item in items if item.is_waiting)
     yield from _not_begun(asked, run)
 
 
-def _nowhere(asked: Asked, run: StepRun) -> Iterator[Clause]:
+def pressing(asked: Asked) -> tuple[int, Clause] | None:
+    """What keeps an active step most, and how much, 0 being the most: that nobody can run it, a retry, an
+    attempt without an outcome, items without a slot. None when nothing does."""
+    run = asked.history.flow.steps[asked.step]
+    items = list(asked.history.items(asked.step))
+    kept = (
+        nowhere(asked, run),
+        (_retry(asked, run, item) for item in items if item.is_waiting),
+        (_out(asked, item) for item in items if item.status is WorkStatus.ACTIVE),
+        _not_begun(asked, run),
+    )
+    for much, clauses in enumerate(kept):
+        for clause in clauses:
+            return much, clause
+    return None
+
+
+def nowhere(asked: Asked, run: StepRun) -> Iterator[Clause]:
+    """That no live engine can run what is left of a step's items."""
+    is_over = asked.history.flow.is_over
+    if (run.active > run.accepted) if is_over else has_work_for_engines(run):
+        yield from unable(asked, run)
+
+
+def unable(asked: Asked, run: StepRun) -> Iterator[Clause]:
     """That no live engine can run a step's items: none has its function, or none takes from its queue."""
     definition = asked.history.flow.plan.steps[run.id]
     python = definition.python
-    if not has_work_for_engines(run) or asked.history.flow.is_over:
-        return
     of = "" if run.id == asked.step else f" of `{run.id}`"
     version = max((item.started_version for item in run.items.values()), default=0) or run.started_version
     if python is None:

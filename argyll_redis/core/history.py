@@ -55,6 +55,13 @@ class History:
         for recorded in events:
             self._note(recorded.version, recorded.event)
 
+    @classmethod
+    def without_facts(cls, flow: Flow) -> History:
+        """A flow alone, for what can be said without its log."""
+        history = cls(flow.id, ())
+        history.flow = flow
+        return history
+
     def _note(self, version: int, event: e.Event) -> None:
         match event:
             case e.StepStarted() | e.StepSkipped() | e.StepFailed():

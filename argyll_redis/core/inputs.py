@@ -228,11 +228,14 @@ def _source(view: View, step: StepId, attribute: Attribute, evaluate: Evaluate) 
 # --------------------------------------------------------------------- wanting
 
 
-def want_of(view: View, step: StepId, evaluate: Evaluate) -> Want:
+def want_of(view: View, step: StepId, evaluate: Evaluate, *, known: dict[StepId, Want] | None = None) -> Want:
     """How much a pending step is wanted: it is a goal, or a pending step that is wanted itself still
     waits for what it provides. What only a perhaps wanted step would use is at most perhaps wanted,
-    and so is what serves only the other inputs of a step with an undecided gate."""
-    plan, known = view.plan, dict[StepId, Want]()
+    and so is what serves only the other inputs of a step with an undecided gate.
+
+    `known` is what was found in the same state before; what is found now is added to it."""
+    plan = view.plan
+    known = {} if known is None else known
     if not plan.has_gates:
         # A pending step is surely wanted then, or it would have been skipped already.
         is_wanted = step in plan.goals or any(True for _ in _users(view, step, evaluate))

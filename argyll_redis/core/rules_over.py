@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from argyll_redis.core.collect import provided_outputs
 from argyll_redis.core.events import AttributeSet, StepCompleted, StepFailed, StepSkipped
-from argyll_redis.core.inputs import InputState, Want, is_closed, state_of, want_of
+from argyll_redis.core.inputs import InputState, Want, is_closed, state_of
 from argyll_redis.core.model import JSON, Attribute, Collect, OnFailure, Role, Step, StepId
 from argyll_redis.core.state import RootCause, StepRun, StepStatus
 from argyll_redis.core.turn import Turn
@@ -199,7 +199,7 @@ def skip_unwanted(turn: Turn) -> bool:
         id = StepId(name)
         if turn.draft.step(id).status is not StepStatus.PENDING:
             continue
-        if want_of(turn.draft, id, turn.evaluate) is Want.NOT:
+        if turn.want(id) is Want.NOT:
             step_is_over(turn, id, turn.emit(StepSkipped(id, UNWANTED), cause=cause))
             return True
         if turn.draft.plan.has_gates:

@@ -16,7 +16,7 @@ from argyll_redis.core.events import (
     WorkStarted,
     resolve,
 )
-from argyll_redis.core.inputs import Want, collect_inputs, undecided, waits_for, want_of
+from argyll_redis.core.inputs import Want, collect_inputs, undecided, waits_for
 from argyll_redis.core.limits import MAX_ITEMS
 from argyll_redis.core.mapping import map_inputs
 from argyll_redis.core.model import JSON, Step, StepId
@@ -53,7 +53,7 @@ def _may_start(turn: Turn, step: Step, cause: int) -> bool:
     if undecided(draft, step):
         turn.timing.add(step.id, cause)
         return False
-    return want_of(draft, step.id, turn.evaluate) is Want.SURELY
+    return turn.want(step.id) is Want.SURELY
 
 
 def _check(turn: Turn, step: Step, cause: int) -> bool:
@@ -162,7 +162,7 @@ def _is_still_wanted(turn: Turn, id: StepId) -> bool:
     draft = turn.draft
     if draft.step(id).status is not StepStatus.PENDING:
         return False
-    return not draft.plan.has_gates or want_of(draft, id, turn.evaluate) is Want.SURELY
+    return not draft.plan.has_gates or turn.want(id) is Want.SURELY
 
 
 def _start(turn: Turn, step: Step, recorded: dict[str, JSON], cause: int) -> None:

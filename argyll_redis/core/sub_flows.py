@@ -188,4 +188,13 @@ def cancel_payload(child: str) -> str:
 
 def children_payload(flow: str, step: StepId, index: int) -> str:
     """Asks for the end of the children of a flow that nobody waits for, from an item of a step on."""
-    return f"{flow} children {step} {index}"
+    return f"{_children_word(flow)}{step} {index}"
+
+
+def asks_for_children(payload: str, flow: str) -> bool:
+    """Whether an entry asks for the end of children of a flow."""
+    return payload.startswith(_children_word(flow))
+
+
+def _children_word(flow: str) -> str:
+    return f"{flow} children "

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from argyll_redis.core.events import Event
-from argyll_redis.core.inputs import Evaluate
+from argyll_redis.core.inputs import Evaluate, Want, want_of
 from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.state import Draft, Flow, WorkItem
 
@@ -77,6 +77,8 @@ class Turn:
     """A transaction in the making. Nothing of it is seen by anybody until it is committed."""
 
     __slots__ = (
+        "_wanted_at",
+        "_wants",
         "abandoning",
         "by",
         "changed",
@@ -141,6 +143,8 @@ class Turn:
         """Steps started in this turn whose first item is counted already."""
         self.ending = 0
         """The cause for looking whether the flow is over; 0 for no cause."""
+        self._wants: dict[StepId, Want] = {}
+        self._wanted_at = 0
         self.abandoning = False
         """Whether to look for items that nobody waits for any more."""
         self.orphaning = False
@@ -155,6 +159,14 @@ class Turn:
         event.apply(draft, draft.version)
         self.events.append(Decided(event, cause, self.by))
         return draft.version
+
+    def want(self, step: StepId) -> Want:
+        """How much a pending step is wanted. What was found is kept until something happens, as every
+        step of a chain asks all that follow it."""
+        if self._wanted_at != self.draft.version:
+            self._wanted_at = self.draft.version
+            self._wants.clear()
+        return want_of(self.draft, step, self.evaluate, known=self._wants)
 
     def at_of(self, version: int) -> int:
         """When the event of a version was appended; for this turn's own, now."""

@@ -174,7 +174,8 @@ class Committer:
                 return await asked.answer
         except TimeoutError:
             raise StoreUnavailable(
-                f"no answer from Redis within {ASK_LIMIT_S} s; it may still be done (ask the same again)"
+                f"no answer within {ASK_LIMIT_S} s: Redis is away, or this process is too busy; it may "
+                "still be done (ask the same again)"
             ) from None
         finally:
             self._withdraw(flow_id, asked)
@@ -285,7 +286,7 @@ class Committer:
         if flow is None:
             return box.needs_version > 0 or not isinstance(box.waiting[0].command, Start)
         is_behind = flow.version < box.needs_version
-        if not (is_behind or box.has_start) or not self._expiry.is_possible(flow):
+        if not (is_behind or box.may_be_anew) or not self._expiry.is_possible(flow):
             return is_behind
         self.cache.drop(flow.id)  # read anew: the server may have another flow of this id, or none
         return True

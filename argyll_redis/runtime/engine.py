@@ -192,7 +192,8 @@ class Engine:
         self.intake.use_slot()
         self.hand.take(held)
         flow = self._committer.cache.get(reference.flow_id)
-        if flow is not None and flow.version >= reference.version:
+        # A flow that does not know the token is an earlier one of this id, which has expired.
+        if flow is not None and flow.version >= reference.version and flow.find(reference.token):
             self.begin(held, flow)
         else:
             self._committer.post(reference.flow_id, Arrival(self, held))
@@ -549,6 +550,10 @@ class Arrival(Posted):
     @property
     def needs_version(self) -> int:
         return self.held.work.version if self.held.work else 0
+
+    @property
+    def may_be_anew(self) -> bool:
+        return True
 
     def arrive(self, flow: Flow) -> bool:
         self.engine.begin(self.held, flow)

@@ -33,6 +33,11 @@ class Posted:
         return 0
 
     @property
+    def may_be_anew(self) -> bool:
+        """Whether it may be for another flow of the id than the one that is known, which may have expired."""
+        return isinstance(self.command, Start)
+
+    @property
     def next_flow(self) -> str | None:
         """The flow of what is to travel right behind it in the same call; None for nothing."""
         return None
@@ -96,8 +101,8 @@ class Mailbox:
         return max((posted.needs_version for posted in self.waiting), default=0)
 
     @property
-    def has_start(self) -> bool:
-        return any(isinstance(posted.command, Start) for posted in self.waiting)
+    def may_be_anew(self) -> bool:
+        return any(posted.may_be_anew for posted in self.waiting)
 
     def take(self, limit: int) -> list[Posted]:
         return [self.waiting.popleft() for _ in range(min(limit, len(self.waiting)))]

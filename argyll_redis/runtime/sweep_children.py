@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from argyll_redis.core.state import Flow, FlowStatus
 from argyll_redis.core.sub_flows import (
     Parent,
+    asks_for_children,
     cancel_payload,
     child_id,
     is_waited_for,
@@ -70,7 +71,7 @@ def lacking(flow: Flow, family: Family, references: frozenset[tuple[str, str]]) 
             yield f"{ABSENT} {item.step} {item.token} {item.attempt}"
         elif _is_over(head) and word_payload(parent, 0).rpartition(" ")[0] not in told:
             yield f"{WORD} {word_payload(parent, head.version)}"
-    if _is_orphan(flow, family) and (CONTROL, cancel_payload(flow.id)) not in references:
+    if _is_orphan(flow, family) and not _will_be_cancelled(flow, references):
         yield CANCEL
 
 
@@ -81,6 +82,16 @@ def _is_orphan(flow: Flow, family: Family) -> bool:
     if parent is None or known is None or flow.is_over:
         return False
     return not is_waited_for(known, parent)
+
+
+def _will_be_cancelled(flow: Flow, references: frozenset[tuple[str, str]]) -> bool:
+    """Whether an entry asks for the end of a child, or for that of more children of its parent."""
+    parent = parent_of(flow.id)
+    if (CONTROL, cancel_payload(flow.id)) in references or parent is None:
+        return parent is not None
+    return any(
+        stream == CONTROL and asks_for_children(payload, parent.flow) for stream, payload in references
+    )
 
 
 def _is_over(head: Head) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from given import World, gate, named, plan_for, script, step
 
+from argyll_redis.core import inputs
 from argyll_redis.core.inputs import InputState, Want, state_of, want_of
 from argyll_redis.core.model import StepId
 from argyll_redis.core.plan import plan_from_json, plan_to_json
@@ -419,6 +420,30 @@ def test_nobody_wants_the_provider_of_an_input_that_has_its_value() -> None:
     )
     assert want_of(world.flow, StepId("late"), world.scripts) is Want.SURELY
     assert "step_skipped late unwanted" in world.succeed("a", v=1)
+
+
+def looks_of_a_start(monkeypatch: pytest.MonkeyPatch, gates: int) -> int:
+    """How often a start of a chain of gated steps looks who uses what a step provides."""
+    looks: list[object] = []
+    users = inputs._users  # pyright: ignore[reportPrivateUsage]
+
+    def counted(*given: Any) -> Any:
+        looks.append(given[1])
+        return users(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inputs, "_users", counted)
+        chain = [
+            step(f"s{n:03}", "", f"v{n + 1:03}", attributes={f"v{n:03}": gate("value >= 0")})
+            for n in range(gates)
+        ]
+        World(*chain, goals=f"s{gates - 1:03}", v000=1)
+    return len(looks)
+
+
+def test_the_cost_of_a_start_follows_the_number_of_gates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step of a chain asks all that follow it, and is answered from what was found before."""
+    assert looks_of_a_start(monkeypatch, 80) <= 2.5 * looks_of_a_start(monkeypatch, 40)
 
 
 # ------------------------------------------------------------------- the plan's flag

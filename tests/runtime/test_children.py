@@ -18,6 +18,7 @@ from argyll_redis.core.sub_flows import Parent, child_id, metadata_for, start_of
 from argyll_redis.runtime.clock import new_seed
 from argyll_redis.runtime.engine import EngineConfig
 from argyll_redis.runtime.node import Node
+from argyll_redis.runtime.sweep_children import Family, lacking
 from argyll_redis.steps.job import Job
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.protocol import CommitReply, Fetch, Turn
@@ -225,6 +226,29 @@ def test_a_child_that_nobody_waits_for_is_cancelled_by_a_sweep() -> None:
         return await error_of(those, child_id("f", "sub", item.token))
 
     assert act(scene) == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("payload", "is_lacking"),
+    [("f:sub:t cancel", False), ("f children sub 100", False), ("f2 children sub 0", True), ("f look", True)],
+)
+def test_a_child_that_an_entry_will_cancel_lacks_nothing(payload: str, is_lacking: bool) -> None:
+    """Its own, or the one by which its parent goes on with the rest of its children."""
+
+    async def scene(world: World, those: Fleet) -> list[str]:
+        await start(those)
+        flow = await those.client.load("f")
+        [item] = flow.steps[StepId("sub")].items.values()
+        ask = those.client.committer.ask
+        late = start_of(flow, item, {"n": 7}, plan_hash=_hash_of(those, flow), by="start:doomed")
+        await ask("f", Report("operator:somebody", item.token, Broken("no")))
+        await ask(child_id("f", "sub", item.token), late)
+        child = await those.client.load(child_id("f", "sub", item.token))
+        family = Family({}, {"f": await those.client.load("f")})
+        named = payload.replace("f:sub:t", child.id)
+        return list(lacking(child, family, frozenset({("control", named)})))
+
+    assert act(scene) == (["cancel"] if is_lacking else [])
 
 
 async def error_of(those: Fleet, flow_id: str) -> str | None:

@@ -287,6 +287,23 @@ def test_a_flow_started_again_where_its_end_is_not_known_is_a_new_one() -> None:
     assert act(scene).counted is True
 
 
+def test_work_of_a_flow_that_has_the_id_now_is_run_at_its_first_attempt() -> None:
+    """Though the engine remembers the flow that had the id before, and that one had come further."""
+
+    async def scene(world: World, those: Fleet) -> list[int]:
+        other = await node_of(world, those, "other")
+        await add_engine(world, those)
+        await ask_to_start(those, other)
+        await those.finished("f")
+        await expired(world)
+        world.calls.clear()
+        await ask_to_start(those, other)
+        await those.finished("f")
+        return world.calls
+
+    assert act(scene) == [1]
+
+
 def test_a_flow_that_is_there_is_not_started_again() -> None:
     async def scene(world: World, those: Fleet) -> Answer:
         node = await add_engine(world, those)

@@ -250,8 +250,14 @@ def _taken_away() -> str:
     return "\n".join(lines)
 
 
+def step_page() -> str:
+    """The definition of a step, field by field."""
+    return runpy.run_path(str(Path(__file__).parent / "step_page.py"))["page"]()
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "contract.md": contract_page,
+    "steps.md": step_page,
     "states.md": states,
     "events.md": events,
     "keys.md": keys,

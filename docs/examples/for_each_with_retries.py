@@ -1,9 +1,10 @@
 """One call an item: some are tried again, one cannot be saved, and the flow goes on.
 
 An album is listed, a thumbnail is made of each photo (four at a time), and a page is made of those that
-came out. The photo store is busy at the first attempt for two of them: that is an ordinary exception, and
-the retry policy tries again. One file is damaged: `Failed` says that no attempt would help. With
-`on_failure="tolerate"` the step completes with what succeeded; left out, one failed item fails the step.
+came out. The photo store is busy at the first attempt for two of them: the step says `NotCompleted`, and the
+retry policy tries again, as it does for any exception. One file is damaged: `Failed` says that no attempt
+would help. With `on_failure="tolerate"` the step completes with what succeeded; left out, one failed item
+fails the step.
 
     python docs/examples/for_each_with_retries.py
 
@@ -13,7 +14,7 @@ It runs in memory; with ARGYLL_REDIS_URL=redis://localhost:6379/0 it runs on tha
 import asyncio
 import os
 
-from argyll_redis import Argyll, Failed, Retry, StepContext
+from argyll_redis import Argyll, Failed, NotCompleted, Retry, StepContext
 
 app = Argyll(os.environ.get("ARGYLL_REDIS_URL", "memory://"), namespace="example-for-each")
 
@@ -36,7 +37,7 @@ async def list_photos(album: str) -> list:
 )
 async def make_thumbnail(photos: str, ctx: StepContext) -> str:
     if photos in BUSY and ctx.attempt == 1:
-        raise ConnectionError("the photo store is busy")
+        raise NotCompleted("the photo store is busy")
     if photos in DAMAGED:
         raise Failed("the file is damaged")
     return photos.replace(".jpg", ".thumb.webp")

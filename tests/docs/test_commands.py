@@ -34,6 +34,7 @@ from argyll_redis.runtime.embedded import EmbeddedServer
 CI, BENCH, CHAOS = ".ci/run", "tests/bench/test_bench_smoke.py", "tests/chaos/test_chaos.py"
 SIMULATOR, OPERATE = "tests/simulation/test_simulator.py", "tests/docs/test_operations.py"
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && "
+CONTRACT, ORDER = "tests/contract/test_table.py", "tests/docs/test_order.py"
 SIMULATE = ".venv/bin/python -m argyll_redis.testing.simulator"
 
 INSTEAD: dict[str, tuple[str, str]] = {
@@ -45,6 +46,12 @@ INSTEAD: dict[str, tuple[str, str]] = {
     f"{SIMULATE} --seeds 2000": ("takes a minute; fewer seeds", SIMULATOR),
     f"{SIMULATE} --seeds 100 --planted M3": ("fewer seeds", SIMULATOR),
     f"{SIMULATE} --seed N --trace": ("N is a number of the reader's", SIMULATOR),
+    ".venv/bin/pytest -q tests/contract": ("is among what runs this", CONTRACT),
+    ".venv/bin/python tests/contract/taken_away.py": (
+        "takes many minutes; its places are looked at",
+        CONTRACT,
+    ),
+    ".venv/bin/python docs/examples/order/run.py": ("goes on until it is interrupted", ORDER),
     ".venv/bin/python -m bench W0 W1 W2 W3": ("takes minutes; few flows", BENCH),
     r"redis-cli --scan --pattern '{shop}:*' | xargs -d '\n' redis-cli unlink": (
         "the reader's server",

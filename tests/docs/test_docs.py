@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from argyll_redis import InvalidStep
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -35,6 +38,51 @@ def test_a_reference_page_is_what_the_code_says(name: str) -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as its readers' browsers have them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M)
+    titles = [re.sub(r"[`*]", "", title).lower() for title in re.findall(r"^#+ (.*)$", text, re.M)]
+    return {re.sub(r"[^\w -]", "", title).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_headings_lead_to_one(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text())
+    there = {target: headings(page.parent / target if target else page) for target, _ in links}
+    assert [f"{target}#{anchor}" for target, anchor in links if anchor not in there[target]] == []
+
+
+def named(pattern: str) -> dict[str, list[str]]:
+    """What pages call their own, with the pages in which it stands: the reader has one folder, one server."""
+    pages: dict[str, list[str]] = {}
+    for page in PAGES:
+        for name in sorted(set(re.findall(pattern, page.read_text(), re.M))):
+            pages.setdefault(name, []).append(str(page.relative_to(ROOT)))
+    return pages
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^# ([\w-]+\.py)$", r'namespace="([^"]+)"'], ids=["files", "namespaces"]
+)
+def test_what_one_page_makes_no_other_page_overwrites(pattern: str) -> None:
+    found = named(pattern)
+    assert len(found) > 10
+    assert {name: pages for name, pages in found.items() if len(pages) > 1} == {}
+
+
+@pytest.mark.parametrize("lines", ["name: what people read", "name: a\nscript: b\nlanguage: c"])
+def test_a_field_of_a_step_without_words_or_words_without_a_field_make_no_page(lines: str) -> None:
+    step_page = runpy.run_path(str(DOCS / "step_page.py"))
+    with pytest.raises(ValueError, match="mapping as the schema has it: without words"):
+        step_page["_table"]("mapping", step_page["_words"](lines))
+
+
+def test_an_example_that_is_no_step_is_not_shown() -> None:
+    step_page = runpy.run_path(str(DOCS / "step_page.py"))
+    with pytest.raises(InvalidStep, match="paralelism"):
+        step_page["_example"]("work_config", '{"paralelism": 2}\n')
 
 
 def python_blocks() -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import servers
@@ -22,6 +23,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     fixtures = set(getattr(item, "fixturenames", ()))
     if item.get_closest_marker("real") and not fixtures & SERVER_FIXTURES and not servers.programs():
         servers.leave_out(f"no {' or '.join(servers.BINARIES)} on PATH")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+    """What a test printed may hold text that is no Unicode, and reports travel between processes."""
+    report: pytest.TestReport = yield
+    report.sections = [(name, _escaped(text)) for name, text in report.sections]
+    if isinstance(report.longrepr, str):
+        report.longrepr = _escaped(report.longrepr)
+    return report
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ def engines(redis_url: str) -> Iterator[list[EngineProcess]]:
             stack.callback(each.close)
         assert all(each.url for each in started)
         yield started
+        assert [bug for each in started for bug in each.bugs()] == []
 
 
 @pytest.fixture

@@ -64,6 +64,11 @@ class EngineProcess:
         self._errors.seek(0)
         return self._errors.read().decode()
 
+    def bugs(self) -> list[str]:
+        """What it has logged as an error, which nothing that a client or a step does may bring about."""
+        lines = [line for line in self.errors().splitlines() if line.startswith("{")]
+        return [line for line in lines if json.loads(line)["level"] in ("error", "critical")]
+
     def freeze(self) -> None:
         """Stops it in the middle of whatever it does; it says nothing and holds all that it has."""
         self._process.send_signal(signal.SIGSTOP)

@@ -152,14 +152,14 @@ TAKEN: tuple[Taken, ...] = (
         "core/decide.py",
         "and mark not in item.ignored:",
         "and mark is not None:",
-        "test_outside_items.py::test_duplicates_are_on_record_once",
+        "test_outside_tokens.py::test_duplicates_are_on_record_once",
     ),
     Taken(
         "not completed counts from the current attempt only",
         "core/decide.py",
         "    if command.attempt is not None and command.attempt != item.attempt:",
         "    if command.attempt is not None and command.attempt > item.attempt:",
-        "test_outside_items.py::test_only_a_success_counts_from_an_earlier_attempt",
+        "test_outside_tokens.py::test_only_a_success_counts_from_an_earlier_attempt",
     ),
     Taken(
         "lists leave children out",
@@ -194,7 +194,7 @@ TAKEN: tuple[Taken, ...] = (
         "http/webhook.py",
         "raise Refused(HTTPStatus.BAD_REQUEST, UNKNOWN) from None",
         "raise Refused(HTTPStatus.NOT_FOUND, UNKNOWN) from None",
-        "test_outside_items.py::test_what_is_unknown_is_answered_alike",
+        "test_outside_tokens.py::test_what_is_unknown_is_answered_alike",
     ),
 )
 

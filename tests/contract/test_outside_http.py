@@ -8,7 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 from contract_client import Json, Outside, items, output, refused, required
-from contract_services import Reply
+from contract_engines import Start
+from contract_services import Reply, Services
 
 contract = pytest.mark.contract
 
@@ -188,7 +189,8 @@ async def listen(url: str, other: str, flow: str, webhook: str) -> tuple[Json, l
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{url.rstrip('/')}/engine/ws") as ws:
         await ws.send_json({"type": "subscribe", "data": ask})
         answer = await ws.receive_json()
-        await session.post(f"{other.rstrip('/')}{webhook}", json={"approved": True})
+        async with session.post(f"{other.rstrip('/')}{webhook}", json={"approved": True}) as posted:
+            assert posted.status == 200
         messages = [await ws.receive_json()]
         while messages[-1]["type"] != "flow_deactivated":
             messages.append(await ws.receive_json())
@@ -232,7 +234,9 @@ def test_a_body_that_is_too_large_is_refused(outside: Outside) -> None:
     "http",
     "How steps are is found out by the engines: services by their health check, functions by who has them.",
 )
-def test_steps_are_as_healthy_as_engines_find(outside: Outside) -> None:
+def test_steps_are_as_healthy_as_engines_find(start_engine: Start, services: Services) -> None:
+    """An engine looks when it starts, and then once in a while."""
+    outside = Outside([start_engine("--concurrency", "0").url], services.desk())
     outside.desk.answer("up", None)
     outside.desk.answer("down", Reply(503))
     outside.register(
@@ -242,12 +246,15 @@ def test_steps_are_as_healthy_as_engines_find(outside: Outside) -> None:
         ),
         {"id": "lost", "type": "python", "python": {"handler": "nobody-has-it"}, "attributes": {}},
     )
+    assert outside.http.get("/engine/health/s-up").json()["status"] == "unknown"
+    start_engine()
     found: dict[str, str] = {}
     while found.get("s-up") != "healthy" or found.get("s-down") != "unhealthy":
         health = outside.http.get("/engine/health").json()["health"]
         found = {id: each["status"] for id, each in health.items()}
     assert found == {"s-up": "healthy", "s-down": "unhealthy", "lost": "unhealthy"}
-    assert outside.clients[1].get("/engine/health/lost").json()["status"] == "unhealthy"
+    assert outside.http.get("/engine/health/lost").json()["status"] == "unhealthy"
+    outside.close()
 
 
 @contract("http", "Figures are text for Prometheus, and name no flow.")

@@ -75,10 +75,11 @@ class NoGoals(Invalid):
 class MissingInputs(Invalid):
     """The plan needs initial values that were not given."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], hints: Iterable[str] = ()) -> None:
+        """`hints` are clauses that say what may be wrong with what was given."""
         self.names = tuple(sorted(names))
-        listed = ", ".join(self.names)
-        super().__init__(f"the goals need initial values for: {listed} (give each a value)")
+        needed = f"the goals need initial values for: {', '.join(self.names)} (give each a value)"
+        super().__init__("; ".join([needed, *hints]))
 
 
 class ScriptError(ArgyllError):
@@ -186,6 +187,11 @@ class StoreUnavailable(ArgyllError):
     http_status = 503
     exit_status = 3
 
+    def __init__(self, message: str | None = None, *, address: str = "") -> None:
+        self.address = address
+        """Where nothing answered; empty when a server did."""
+        super().__init__(message)
+
 
 class StoreUnfit(StoreUnavailable):
     """Redis cannot be used as it is."""
@@ -212,6 +218,10 @@ class EventsMissed(ArgyllError):
 class InvariantBroken(ArgyllError):
     """A state change that no rule allows; this is a bug."""
 
+    exit_status = 1
+
 
 class UnknownEvent(ArgyllError):
     """The flow's log holds an event of a type this version does not know; leave it to newer engines."""
+
+    exit_status = 1

@@ -13,6 +13,7 @@ from argyll_redis.core.model import JSON
 from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.state import Flow, FlowStatus
 from argyll_redis.errors import (
+    ArgyllError,
     FlowFailed,
     FlowImported,
     HistoryLost,
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 WATCH_INTERVAL_MS = 100
 """Between two looks at how far a flow is: more often, nobody sees."""
+LAST_LOOK_MS = 1_000
+"""How long somebody who gives up waiting for a flow looks what it waits for."""
 ERROR_DELAY_MS = 1_000
 """Longest delay before somebody who waits looks again after a look that failed."""
 
@@ -51,8 +54,8 @@ class FlowHandle:
     async def result(self, timeout_ms: int | None = None) -> dict[str, JSON]:
         """Waits for the outcome and gives what the goals provided, by attribute name.
 
-        Raises `FlowFailed` with the root cause, `TimeoutError` when `timeout_ms` passed first, and
-        `UnknownFlow`.
+        Raises `FlowFailed` with the root cause, `TimeoutError` when `timeout_ms` passed first (its text
+        says what the flow waits for), and `UnknownFlow`.
         """
         flow = await self._outcome(timeout_ms)
         if flow.status is FlowStatus.FAILED:
@@ -88,7 +91,17 @@ class FlowHandle:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise TimeoutError(f'flow "{self.id}" has no outcome after {timeout_ms} ms') from None
+            waits = await self._waits_for()
+            what = f'flow "{self.id}" has no outcome after {timeout_ms} ms'
+            raise TimeoutError(f"{what}: {waits}" if waits else what) from None
+
+    async def _waits_for(self) -> str:
+        """What the flow waits for, as one last look shows it; empty where that cannot be had at once."""
+        try:
+            async with asyncio.timeout(LAST_LOOK_MS / 1000):
+                return await self._app.waits_for(self.id)
+        except (ArgyllError, TimeoutError):
+            return ""
 
     async def _decided(self) -> Flow:
         """A look at the head first, then the feed says when."""

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 LOOK_MS = 20_000
 """Longest time from one look of an engine at the steps to its next."""
+SETTLE_MS = 1_000
+"""How long after a change of the steps they are looked at: more changes may follow."""
 ALIVE_MS = 60_000
 """How long what was found is kept: two looks may fail."""
 PROBES = 20
@@ -163,19 +165,25 @@ class Look:
         self._still_of = -1
 
     async def run(self) -> None:
-        """Looks until it is cancelled. A look that fails is no reason to end."""
+        """Looks until it is cancelled: now and then, and when this process hears of other steps. A look
+        that fails is no reason to end."""
         while True:
+            version = self._node.catalog.catalog.version
             try:
-                await self.once()
+                version = await self.once()
             except ArgyllError as error:
                 log.warning("a look at the health of the steps failed: %s", error)
-            await asyncio.sleep((LOOK_MS - spread_ms(LOOK_MS / 4)) / 1000)
+            with suppress(TimeoutError):
+                async with asyncio.timeout((LOOK_MS - spread_ms(LOOK_MS / 4)) / 1000):
+                    await self._node.catalog.changed(version)
+                    await asyncio.sleep(SETTLE_MS / 1000)
 
-    async def once(self) -> None:
-        """Looks at all steps and tells what was found."""
+    async def once(self) -> int:
+        """Looks at all steps and tells what was found; gives the version of the catalog that has them."""
         catalog = await self._node.catalog.refresh()
         found = {**await self._judged(catalog), **await self._probed(catalog)}
         await self._node.store.tell_health(self._engine, encode(found), ALIVE_MS)
+        return catalog.version
 
     async def _judged(self, catalog: Catalog) -> dict[StepId, dict[str, JSON]]:
         if self._still_of != catalog.version:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from argyll_redis.core.audit import Violation, audit_log
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.explain import Clause, explain
+from argyll_redis.core.explain_waiting import waiting_for
+from argyll_redis.core.limits import MAX_CHILD_DEPTH
 from argyll_redis.core.model import JSON, Plan, StepId
 from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.reader import did_you_mean
@@ -123,23 +125,58 @@ class Reading:
         begun = node.logs.fold_prefix(flow_id, events[:1])
         if step not in {*begun.plan.steps, *begun.plan.why, *catalog.steps}:
             raise UnknownStep(f'no step "{step}" is registered, nor is it in the plan of flow "{flow_id}"')
+        return await self._explained(begun, events, step, await self._asking(node, begun))
+
+    async def why_goals(self, flow_id: str) -> dict[str, JSON]:
+        """Says of each goal of a flow what `why` says of a step: `{flow_id, goals}`, with one object a goal,
+        in their order. Raises `UnknownFlow`."""
+        events = await self.log(flow_id)
+        node = await self.node()
+        begun = node.logs.fold_prefix(flow_id, events[:1])
+        asking = await self._asking(node, begun)
+        goals = [await self._explained(begun, events, goal, asking) for goal in begun.plan.goals]
+        return {"flow_id": flow_id, "goals": goals}
+
+    async def _asking(self, node: Node, flow: Flow) -> Asking:
+        """What an explanation goes by. Of an imported flow nothing is run here, whoever is alive."""
+        now_ms = await node.store.now_ms()
+        if flow.is_imported:
+            return Asking(self.log, now_ms, None, None)
         engines = await node.store.engines()
         handlers = {handler for engine in engines for handler in engine.handlers}
         queues = {queue for engine in engines for queue in engine.queues}
-        if begun.is_imported:
-            handlers = queues = None  # whoever has them, nothing of it is run here
-        now_ms = await node.store.now_ms()
-        explained = explain(flow_id, events, step, now_ms=now_ms, handlers=handlers, queues=queues)
-        asking = Asking(self.log, now_ms, handlers, queues)
-        clauses = [*explained.clauses, *await why_children(asking, flow_id, events, explained.clauses)]
+        return Asking(self.log, now_ms, handlers, queues)
+
+    async def _explained(
+        self, begun: Flow, events: Sequence[Recorded], step: str, asking: Asking
+    ) -> dict[str, JSON]:
+        explained = explain(
+            begun.id, events, step, now_ms=asking.now_ms, handlers=asking.handlers, queues=asking.queues
+        )
+        clauses = [*explained.clauses, *await why_children(asking, begun.id, events, explained.clauses)]
         if begun.is_imported and explained.status in (StepStatus.PENDING, StepStatus.ACTIVE):
             clauses.append(Clause("the flow was imported: it is read, and nothing of it goes on here", 1))
         return {
-            "flow_id": flow_id,
+            "flow_id": begun.id,
             "step": step,
             "status": str(explained.status),
             "why": [{"text": clause.text, "version": clause.version} for clause in clauses],
         }
+
+    async def waits_for(self, flow_id: str) -> str:
+        """What an active flow waits for, in one line: the most pressing thing, down to the child flow that
+        it is about; empty when the flow is over. Raises `UnknownFlow`."""
+        node = await self.node()
+        flow = await self.load(flow_id)
+        asking = await self._asking(node, flow)
+        texts: list[str] = []
+        for _ in range(MAX_CHILD_DEPTH):
+            waiting = waiting_for(flow, now_ms=asking.now_ms, handlers=asking.handlers, queues=asking.queues)
+            texts.append(waiting.text)
+            if waiting.child is None:
+                break
+            flow = await node.load(waiting.child)
+        return "; in it ".join(text for text in texts if text)
 
     async def waiting(self, flow_id: str, step: str) -> list[dict[str, JSON]]:
         """The work items of a step whose outcome comes from outside, and from no child flow, in item

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from argyll_redis.core.catalog import Catalog, check_initial
 from argyll_redis.core.commands import Start
@@ -23,7 +23,14 @@ from argyll_redis.core.parse_request import (
 )
 from argyll_redis.core.plan import make_plan, preview
 from argyll_redis.core.reader import did_you_mean
-from argyll_redis.errors import ArgyllError, FlowConflict, InvalidInput, MissingInputs, Problem
+from argyll_redis.errors import (
+    ArgyllError,
+    FlowConflict,
+    InvalidInput,
+    MissingInputs,
+    Problem,
+    UnknownGoal,
+)
 from argyll_redis.handle import FlowHandle
 from argyll_redis.runtime.clock import new_id, new_seed
 from argyll_redis.runtime.node import Node
@@ -50,6 +57,8 @@ class Request:
     """Whether the caller chose the id."""
     goals: tuple[StepId, ...]
     init: dict[str, list[JSON]]
+    singles: frozenset[str]
+    """Names in `init` that were given one value, not a list of them."""
     labels: dict[str, str]
     metadata: dict[str, JSON]
     compensate: str | None
@@ -67,12 +76,13 @@ def read_request(given: Mapping[str, Any], id_of: Callable[[Any], str]) -> Reque
                 Problem(name, "is not a field of a start", did_you_mean(name, FIELDS)) for name in unknown
             ]
         )
-    id = given.get("id")
+    id, init = given.get("id"), given.get("init")
     request = Request(
         id=new_id() if id is None else sanitize_flow_id(id),
         is_named=id is not None,
         goals=parse_goals([id_of(goal) for goal in _goals(given.get("goals"))]),
-        init=parse_init(_values(given.get("init"))),
+        init=_init(init),
+        singles=_singles(init),
         labels=parse_labels(given.get("labels")),
         metadata=parse_metadata(given.get("metadata")),
         compensate=_compensate(given.get("compensate")),
@@ -98,6 +108,51 @@ def _values(given: Any) -> Any:
     return {
         name: list(value.values) if isinstance(value, Values) else [value] for name, value in given.items()
     }
+
+
+def _init(given: Any) -> dict[str, list[JSON]]:
+    try:
+        return parse_init(_values(given))
+    except InvalidInput as error:
+        raise _of_singles(error, _singles(given)) from None
+
+
+def _singles(given: Any) -> frozenset[str]:
+    """The names that have one value, not a list of them."""
+    if not isinstance(given, Mapping):
+        return frozenset()
+    pairs = cast("Mapping[object, object]", given).items()
+    return frozenset(name for name, value in pairs if isinstance(name, str) and not isinstance(value, Values))
+
+
+def _of_singles(error: InvalidInput, singles: Collection[str]) -> InvalidInput:
+    """What is wrong with initial values, named as they were given: a value that is in no list has no
+    place in one."""
+
+    def given(path: str) -> str:
+        for name in singles:
+            if path.startswith(f"init.{name}[0]"):
+                return f"init.{name}" + path.removeprefix(f"init.{name}[0]")
+        return path
+
+    return InvalidInput(problems=[Problem(given(each.path), each.what, each.mend) for each in error.problems])
+
+
+def check_types(catalog: Catalog, request: Request) -> None:
+    """Checks initial values against the types that steps declare. Raises `InvalidInput`."""
+    try:
+        check_initial(catalog, request.init)
+    except InvalidInput as error:
+        raise _of_singles(error, request.singles) from None
+
+
+def missing_inputs(plan: Plan, names: Iterable[str], given: Iterable[str]) -> MissingInputs:
+    """The refusal of a start that lacks initial values. Of those given that no step of the plan uses it
+    says what they may be slips of."""
+    lacking = sorted(names)
+    unused = (name for name in sorted(given) if name not in plan.attributes)
+    slips = [(name, did_you_mean(name, lacking)) for name in unused]
+    return MissingInputs(lacking, hints=[f"nothing uses `{name}`, {mend}" for name, mend in slips if mend])
 
 
 def _check_size(request: Request) -> None:
@@ -169,6 +224,8 @@ class Starter:
                     return FlowHandle(self._app, request.id)
                 raise
             await node.committer.ask(request.id, self._command(catalog, planned, request))
+        except UnknownGoal as error:
+            return self._placed(error)
         except Exception as error:
             return error
         return FlowHandle(self._app, request.id)
@@ -198,7 +255,14 @@ class Starter:
         node = await self._app.node()
         catalog = await node.catalog.refresh()
         request = read_request({"goals": goals, "init": init}, self._app.id_of)
-        return self._preview(node, catalog, request)
+        try:
+            return self._preview(node, catalog, request)
+        except UnknownGoal as error:
+            raise self._placed(error) from None
+
+    def _placed(self, error: UnknownGoal) -> UnknownGoal:
+        """Says where the goal was looked for: the namespace that was meant may be another."""
+        return UnknownGoal(f"{error}; the namespace is `{self._app.namespace}`")
 
     def _preview(self, node: Node, catalog: Catalog, request: Request) -> Plan:
         retry, gates = self._app.config.retry, Gates(node)
@@ -234,7 +298,7 @@ class Starter:
     def _check_ready(self, node: Node, catalog: Catalog, plan: Plan, request: Request) -> None:
         """Refuses initial values of other types than declared, and missing ones. Those are named as a
         preview does: the leaves, not what steps would make of them."""
-        check_initial(catalog, request.init)
+        check_types(catalog, request)
         if request.compensate and plan.children:
             steps = ", ".join(f"`{id}`" for id in sorted(plan.children))
             what = f'is "{THE_WHOLE_FLOW}", and what the flows of flow steps have done is not undone'
@@ -242,4 +306,4 @@ class Starter:
             raise InvalidInput(problems=[Problem("compensate", what, mend)])
         if plan.required:
             leaves = self._preview(node, catalog, request).required
-            raise MissingInputs(leaves or plan.required)
+            raise missing_inputs(plan, leaves or plan.required, request.init)

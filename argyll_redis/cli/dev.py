@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,8 +14,14 @@ from argyll_redis import __version__
 from argyll_redis.cli.answers import print_json_line, print_text
 from argyll_redis.cli.engine import configured, log_to_stderr, python_steps, serve
 from argyll_redis.cli.opened import run_async, shown_url
-from argyll_redis.cli.options import DEFAULT_NAMESPACE, Asked, placed
-from argyll_redis.cli.serving import TRYING_OUT, HttpAsked, http_options, server_to_try_out
+from argyll_redis.cli.options import Asked, placed
+from argyll_redis.cli.serving import (
+    KEYS_VARIABLE,
+    TRYING_OUT,
+    HttpAsked,
+    http_options,
+    server_to_try_out,
+)
 from argyll_redis.cli.texts import counted, listed
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from argyll_redis.runtime.embedded import Embedded
     from argyll_redis.runtime.engine import Engine
 
+NO_HTTP = "the HTTP API is not served: it needs pip install 'argyll-redis[server]'"
 GRACE_MS = 3_000
 """Whoever tries things out does not wait longer for running work to end."""
 
@@ -59,8 +67,8 @@ async def _dev(asked: Asked, app: Argyll, http_asked: HttpAsked) -> None:
         async with _server(asked.url) as server:
             app.reconfigure(url=server.url)
             try:
-                hints = await _hints(app, server)
                 http_url = http.url if http else None
+                hints = await _hints(app, server, http_url)
                 teller = _Teller(app, server, hints, as_json=asked.as_json, http_url=http_url)
                 await serve(app, teller, None, (), http)
             finally:
@@ -82,21 +90,29 @@ async def _server(url: str | None) -> AsyncIterator[Embedded]:
         yield server
 
 
-async def _hints(app: Argyll, server: Embedded) -> list[str]:
+async def _hints(app: Argyll, server: Embedded, http_url: str | None) -> list[str]:
     """What to type next, in another terminal, on the steps that there are."""
+    asking = [_curl(http_url)] if http_url else []
     if server.kind == "memory":
-        return []
+        return asking
     await app.register_declared()
     is_whole = shown_url(server.url) == server.url  # a password is not shown: whoever gave it knows it
     hints = [f"export ARGYLL_REDIS_URL={shlex.quote(server.url)}"] if is_whole else []
-    if app.namespace != DEFAULT_NAMESPACE:
-        hints.append(f"export ARGYLL_NAMESPACE={app.namespace}")
+    # The default, too: what that terminal has exported before would lead elsewhere.
+    hints.append(f"export ARGYLL_NAMESPACE={app.namespace}")
     if not app.declared:
-        return [*hints, "argyll step register FILE", "argyll flow start GOAL --init NAME=VALUE --wait"]
+        start = "argyll flow start GOAL --init NAME=VALUE --wait"
+        return [*hints, "argyll step register FILE", start, *asking]
     goal = list(app.declared)[-1]
     needed = (await app.plan([goal])).required
     start = " ".join(["argyll flow start", goal, *(f"--init {shlex.quote(name)}=..." for name in needed)])
-    return [*hints, "argyll step list", f"{start} --id first", "argyll flow watch first"]
+    return [*hints, "argyll step list", f"{start} --id first", "argyll flow watch first", *asking]
+
+
+def _curl(http_url: str) -> str:
+    """How the flows are asked for over HTTP; a key is not shown."""
+    key = " -H 'Authorization: Bearer KEY'" if os.environ.get(KEYS_VARIABLE) else ""
+    return f"curl{key} {http_url}/engine/flow"
 
 
 class _Teller:
@@ -132,24 +148,26 @@ class _Teller:
             return
         steps = counted(len(python_steps(self._app, config)), "python step")
         is_memory = self._server.kind == "memory"
-        http = f"http {self._http_url}\n" if self._http_url else ""
+        http = f"http {self._http_url}" if self._http_url else NO_HTTP
         print_text(
             f"argyll {__version__}, {'all' if is_memory else 'on'} {self._server.sentence}\n"
             f"redis {where}, namespace {self._app.namespace}\n"
-            f"{http}"
+            f"{http}\n"
             f"engine {config.id} serves {listed(config.queues)} ({steps})",
             self._next(),
         )
 
     def _next(self) -> str:
+        hints = [f"  {hint}" for hint in self._hints]
         if self._server.kind == "memory":
-            return (
+            only = (
                 "Only this process sees it: put redis-server or valkey-server on PATH to look at it from\n"
                 "another terminal. Ctrl-C ends it."
             )
+            return "\n".join(["In another terminal, over HTTP:", *hints, only] if hints else [only])
         with_it = "" if self._server.kind == "given" else ", and the server with all that it holds"
         ends = f"Ctrl-C ends the engine{with_it}"
-        return "\n".join(["In another terminal:", *(f"  {hint}" for hint in self._hints), f"{ends}."])
+        return "\n".join(["In another terminal:", *hints, f"{ends}."])
 
     def draining(self) -> None:
         """Says that running work has a moment to end."""

@@ -134,10 +134,19 @@ def engine(
     given["retention_ms"] = retention
     settings = {name: value for name, value in given.items() if value not in (None, ())}
     served = configured(asked, app, queue, settings)
+    _refuse_memory(served, http)
     server = made_server(served, HttpAsked(http, http_host))
     log_to_stderr(as_json=asked.as_json)
     announcer = Announcer(served, asked.as_json, server.url if server else None)
     run_async(lambda: serve(served, announcer, concurrency, queue, server))
+
+
+def _refuse_memory(app: Argyll, http: str | None) -> None:
+    """Refuses an engine that nobody could give work to."""
+    if app.url.startswith("memory:") and not http:
+        what = "memory:// is seen by this process only, so that nobody could start a flow on this engine"
+        mend = "give the URL of a Redis that others use, or try the app out with `argyll dev`"
+        raise InvalidInput(problems=[Problem("--redis", what, mend)])
 
 
 def configured(asked: Asked, target: str | None, queues: tuple[str, ...], given: dict[str, Any]) -> Argyll:

@@ -12,7 +12,7 @@ from argyll_redis.cli.completing import complete_flows, complete_steps
 from argyll_redis.cli.flow_list import list_flows
 from argyll_redis.cli.flow_moves import export, import_flow, restart
 from argyll_redis.cli.flow_outside import complete, fail
-from argyll_redis.cli.flow_watch import watch
+from argyll_redis.cli.flow_watch import say_what_hinders, watch
 from argyll_redis.cli.opened import run, while_read
 from argyll_redis.cli.options import Asked, common, init_options, read_init, read_texts, read_values
 from argyll_redis.cli.refusals import BadNews, GaveUpWaiting
@@ -98,6 +98,7 @@ def start(
     async def started(app: Argyll) -> None:
         handle = await app.start(goals, **request)
         if wait:
+            await say_what_hinders(app, handle.id)
             await _await_outcome(asked, app, handle, timeout_ms and timeout_ms + PAST_TIMEOUT_MS)
         elif asked.as_json:
             print_json({"message": f"flow {handle.id} is started", "flow_id": handle.id})
@@ -148,8 +149,12 @@ async def _outcome(app: Argyll, handle: FlowHandle, timeout_ms: int | None) -> d
 
 
 async def _given_up(app: Argyll, handle: FlowHandle, timeout_ms: int) -> str:
-    mend = "" if await app.engines() else " and no engine is running (run `argyll engine`)"
-    return f"gave up waiting after {duration(timeout_ms)}: flow {handle.id} is active{mend}"
+    """What is said of a flow that was waited for in vain."""
+    what = f"gave up waiting after {duration(timeout_ms)}: flow {handle.id} is active"
+    if not await app.engines():
+        return f"{what} and no engine is running (run `argyll engine`)"
+    waits = await app.waits_for(handle.id)
+    return f"{what}; {waits}" if waits else what
 
 
 @flow.command()
@@ -221,18 +226,24 @@ def events(asked: Asked, flow_id: str, after: int, follow: bool) -> None:
 
 @flow.command()
 @click.argument("flow_id", metavar="FLOW", shell_complete=complete_flows)
-@click.argument("step_id", metavar="STEP", shell_complete=complete_steps)
+@click.argument("step_id", metavar="STEP", shell_complete=complete_steps, required=False)
 @common
-def why(asked: Asked, flow_id: str, step_id: str) -> None:
-    """Say why STEP of FLOW is as it is.
+def why(asked: Asked, flow_id: str, step_id: str | None) -> None:
+    """Say why STEP of FLOW is as it is, or each of its goals.
 
     Why it ran, waits, was skipped, failed, or was never planned. The number before each clause is the
-    version of the event that it is about.
+    version of the event that it is about. Without STEP, --json gives `{flow_id, goals}`, with an object a
+    goal as it is given for a step.
 
     Example: `argyll flow why order-17 ship`
     """
-    explained = run(asked, lambda app: app.why(flow_id, step_id))
+    if step_id is None:
+        explained = run(asked, lambda app: app.why_goals(flow_id))
+        goals = explained["goals"]
+    else:
+        explained = run(asked, lambda app: app.why(flow_id, step_id))
+        goals = [explained]
     if asked.as_json:
         print_json(explained)
     else:
-        print_text(flow_texts.explanation(explained))
+        print_text(*map(flow_texts.explanation, goals))

@@ -5,7 +5,8 @@ asyncio is imported where something runs, as `cli/opened.py` says.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from argyll_redis.cli.opened import run, while_read
 from argyll_redis.cli.options import Asked, common
 from argyll_redis.cli.refusals import BadNews
 from argyll_redis.cli.screen import Changes, Row
-from argyll_redis.cli.texts import duration, printable
+from argyll_redis.cli.texts import duration, is_terminal, printable
 from argyll_redis.errors import StoreUnavailable
 from argyll_redis.tally import StepTally, Tally
 
@@ -57,11 +58,8 @@ async def _tell(app: Argyll, flow_id: str) -> Shape:
     handle = app.flow(flow_id)
     async with aclosing(handle.watch()) as shapes:
         began = await anext(shapes)
-    alive = await _alive(app)
-    if hindering := hindrance(began, alive):
-        click.echo(hindering, err=True)
-    for step, why in nowhere(began, alive).items():
-        click.echo(printable(f"{step}: {why}"), err=True)
+    for line in _hindering(began, await _alive(app)):
+        click.echo(line, err=True)
     tally = Tally.of([step["id"] for step in began["steps"]])
     changes = Changes(lambda line: click.echo(printable(line)), with_starts=True)
     async for event in handle.events():
@@ -73,6 +71,25 @@ async def _tell(app: Argyll, flow_id: str) -> Shape:
         elif step := tally.steps.get(event["data"].get("step", "")):
             changes.show([_row(step)], tally.elapsed_ms)
     return {"status": tally.status, "error": tally.error}
+
+
+def _hindering(progress: Shape, alive: Alive) -> Iterator[str]:
+    """Why a flow, or one of its steps, does not go on."""
+    if hindering := hindrance(progress, alive):
+        yield hindering
+    for step, why in nowhere(progress, alive).items():
+        yield printable(f"{step}: {why}")
+
+
+async def say_what_hinders(app: Argyll, flow_id: str) -> None:
+    """Says in one line on standard error, where that is a terminal, why a flow that was just started does
+    not go on: whoever waits for it would wait for nothing."""
+    if not is_terminal(sys.stderr):
+        return
+    async with aclosing(app.flow(flow_id).watch()) as shapes:
+        began = await anext(shapes)
+    if began["status"] == "active" and (line := next(_hindering(began, await _alive(app)), "")):
+        click.echo(line, err=True)
 
 
 def _row(step: StepTally) -> Row:

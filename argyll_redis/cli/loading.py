@@ -21,6 +21,8 @@ def load_app(target: str) -> Argyll:
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
         raise InvalidInput(f'--app: "{target}" does not name an app (use MODULE:NAME, such as shop:app)')
+    if module_name.endswith(".py") and os.path.isfile(module_name):
+        raise InvalidInput(f"--app: {module_name} is a file, not a module ({_as_module(module_name, name)})")
     module = _imported(module_name)
     apps = [each for each, value in vars(module).items() if isinstance(value, Argyll)]
     if not hasattr(module, name):
@@ -30,6 +32,15 @@ def load_app(target: str) -> Argyll:
         what = f"{module_name}:{name} is a {type(app).__name__}, not an Argyll"
         raise InvalidInput(f"--app: {what} ({_mend(name, module_name, apps)})")
     return app
+
+
+def _as_module(file: str, name: str) -> str:
+    """How the app in a file is named; one that is not below the working directory, from where it is."""
+    place = os.path.relpath(file)
+    directory, base = os.path.split(place)
+    if place.startswith(os.pardir):
+        return f"use {base.removesuffix('.py')}:{name} in {directory}"
+    return f"use {place.removesuffix('.py').replace(os.sep, '.')}:{name}"
 
 
 def _mend(name: str, module: str, apps: list[str]) -> str:

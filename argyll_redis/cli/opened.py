@@ -18,6 +18,7 @@ import click
 from argyll_redis.cli.options import DEFAULT_NAMESPACE, DEFAULT_URL, Asked
 from argyll_redis.cli.refusals import DEBUG_VARIABLE
 from argyll_redis.cli.texts import printable
+from argyll_redis.errors import UnknownFlow, UnknownGoal, UnknownStep
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll
@@ -86,10 +87,24 @@ def run(
 
     async def connected() -> T:
         async with Argyll(*place_of(asked)) as app:
-            return await work(app)
+            try:
+                return await work(app)
+            except (UnknownFlow, UnknownStep) as error:
+                raise _placed(error, asked) from None
 
     with _log_in_lines(say or _to_stderr):
         return run_async(connected)
+
+
+def _placed(error: UnknownFlow | UnknownStep, asked: Asked) -> UnknownFlow | UnknownStep:
+    """Says with what is not there how to look elsewhere: a goal's error names the namespace; others do
+    where nobody has named one, which is easily forgotten."""
+    options = "--namespace or ARGYLL_NAMESPACE says which"
+    if isinstance(error, UnknownGoal):
+        return UnknownGoal(f"{error} ({options})")
+    if asked.namespace is None:
+        return type(error)(f"{error}; the namespace is `{DEFAULT_NAMESPACE}` ({options})")
+    return error
 
 
 def run_looking(asked: Asked, work: Callable[[Argyll], Coroutine[Any, Any, T]]) -> T:

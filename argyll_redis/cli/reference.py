@@ -36,7 +36,8 @@ when `NO_COLOR` is not set.
 | exit status | means |
 |---|---|
 | 0 | as asked |
-| 1 | bad news: a flow failed, an invariant is violated, the doctor found a fault |
+| 1 | bad news: a flow failed, an invariant is violated, the doctor found a fault; or Redis holds or answers \
+what no rule allows |
 | 2 | wrong usage or refused input |
 | 3 | Redis cannot be reached or is unfit |
 | 4 | no such flow, step or token |

@@ -16,12 +16,13 @@ import click
 from click.core import ParameterSource
 
 from argyll_redis.cli.texts import paint, printable
-from argyll_redis.errors import ArgyllError, Invalid
+from argyll_redis.errors import ArgyllError, Invalid, StoreUnavailable
 
 BUG = 70
 INTERRUPTED = 130
 READER_GONE = 141
 DEBUG_VARIABLE = "ARGYLL_DEBUG"
+WHERE_REDIS_IS = "--redis or ARGYLL_REDIS_URL says where it is"
 
 
 class GaveUpWaiting(ArgyllError):
@@ -53,6 +54,8 @@ def refusal_of(error: BaseException) -> Refusal:
     match error:
         case Invalid() if len(error.problems) > 1:
             return Refusal(_each_problem(error), error.exit_status)
+        case StoreUnavailable() if error.address:
+            return Refusal((f"{error}: {WHERE_REDIS_IS}",), error.exit_status)
         case ArgyllError():
             return Refusal((str(error),), error.exit_status)
         case click.UsageError():

@@ -34,6 +34,8 @@ class CatalogBook:
         self._reading = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
         self._look: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        """Set, and replaced, when the catalog goes on."""
 
     async def refresh(self) -> Catalog:
         """The catalog with everything that was answered before this call."""
@@ -58,6 +60,11 @@ class CatalogBook:
         await asyncio.sleep(LOOK_MS / 1000)
         await self.refresh()
 
+    async def changed(self, version: int) -> None:
+        """Waits until this process knows of the catalog beyond a version; looks for nothing itself."""
+        while self.catalog.version <= version:
+            await self._changed.wait()
+
     async def close(self) -> None:
         """Looks no more."""
         if self._look is not None:
@@ -74,6 +81,8 @@ class CatalogBook:
         events = [(catalog_event(each.type, decode(each.data)), each.at) for each in stored]
         self.catalog = apply_all(self.catalog, events)
         self._last_tx = stored[-1].tx
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def change(
         self, by: str, decide: Callable[[Catalog], Sequence[CatalogEvent]]

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -57,11 +58,10 @@ class PythonHandler:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 job.context.cancel()
                 raise
+            outcome = outcome_of(error, permanent, job.step)
             if not isinstance(error, Failed | NotCompleted):
-                where = (job.step.id, job.flow_id, job.attempt)
-                what = "the undo of step" if job.undo else "step"
-                log.info(what + " %s of flow %s raised in attempt %d", *where, exc_info=error)
-            return outcome_of(error, permanent, job.step)
+                _tell(job, error, outcome)
+            return outcome
 
     async def _within_time(self, job: Job, declared: Declared | None) -> Outcome:
         timeout_ms = job.step.work.timeout_ms
@@ -95,6 +95,28 @@ class PythonHandler:
             raise error
         # A plain function may wrap an async one, as decorators do.
         return await returned if inspect.isawaitable(returned) else returned
+
+
+def _tell(job: Job, error: BaseException, outcome: Outcome) -> None:
+    """Logs what a step's code raised: it may be a bug, so the first attempt shows where; its repetitions
+    are a line each. An exception that the step lists as permanent is an answer that its author foresaw."""
+    what = "the undo of step" if job.undo else "step"
+    where = (job.step.id, job.flow_id, job.attempt, " ".join(text_of(error).split()))
+    is_first, is_foreseen = job.attempt == 1, isinstance(outcome, Broken)
+    log.log(
+        logging.WARNING if is_first and not is_foreseen else logging.INFO,
+        what + " %s of flow %s raised in attempt %d: %s",
+        *where,
+        exc_info=(type(error), error, _from_its_code(error)) if is_first or is_foreseen else None,
+    )
+
+
+def _from_its_code(error: BaseException) -> TracebackType | None:
+    """The traceback of what a step's code raised, without the frames by which it was called."""
+    found = error.__traceback__
+    while found is not None and found.tb_frame.f_code.co_filename == _caught.__code__.co_filename:
+        found = found.tb_next
+    return found
 
 
 def _caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:

@@ -336,7 +336,7 @@ def _unavailable(error: BaseException, address: str) -> Exception:
     for each in (error, error.__cause__):
         if isinstance(each, Exception) and is_known(each):
             return exception_for(each)
-    return StoreUnavailable(f"cannot reach redis at {address} ({_reason(error)})")
+    return StoreUnavailable(f"cannot reach redis at {address} ({_reason(error)})", address=address)
 
 
 def _reason(error: BaseException) -> str:

@@ -118,7 +118,8 @@ class RedisStore(Reads):
                 await self._refuse_unfit()
                 await (self.add_queues([]) if self._instance else self._create())
         except TimeoutError:
-            raise StoreUnavailable(f"cannot reach redis at {self.address} (no reply in time)") from None
+            what = f"cannot reach redis at {self.address} (no reply in time)"
+            raise StoreUnavailable(what, address=self.address) from None
 
     async def close(self) -> None:
         """Drops all connections."""

@@ -188,6 +188,7 @@ class FlowView:
 
         Raises `AssertionError` with all that differs, and what happened.
         """
+        __tracebackhide__ = True  # pytest then shows the test's own line, not this
         found = differences(
             self,
             result=result,

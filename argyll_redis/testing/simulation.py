@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argyll_redis.app import Argyll
-from argyll_redis.core.catalog import Catalog, apply_all, check_initial, register
+from argyll_redis.core.catalog import Catalog, apply_all, register
 from argyll_redis.core.model import JSON, Plan, StepId
 from argyll_redis.core.plan import make_plan, preview
-from argyll_redis.errors import InvalidInput, MissingInputs
+from argyll_redis.errors import InvalidInput
 from argyll_redis.scripting import Evaluator
-from argyll_redis.starting import Goals, read_request
+from argyll_redis.starting import Goals, check_types, missing_inputs, read_request
 from argyll_redis.testing.fates import Fates
 from argyll_redis.testing.flow_view import FlowView
 from argyll_redis.testing.function_run import Subject, play_seed
@@ -233,7 +233,7 @@ def _read_subject(
     request = read_request(start, app.id_of)
     events = register(Catalog(), definitions, compile_script=Evaluator().compile)
     catalog = apply_all(Catalog(), [(event, 0) for event in events])
-    check_initial(catalog, request.init)
+    check_types(catalog, request)
     plan = _plan(catalog, request.goals, request.init, app)
     return Subject(app, definitions, plan, request.init, stand_ins, world, check, request.compensate)
 
@@ -241,5 +241,6 @@ def _read_subject(
 def _plan(catalog: Catalog, goals: tuple[StepId, ...], init: Mapping[str, list[JSON]], app: Argyll) -> Plan:
     plan = make_plan(catalog, goals, init, app.config.retry)
     if plan.required:
-        raise MissingInputs(preview(catalog, goals, init, app.config.retry).required or plan.required)
+        leaves = preview(catalog, goals, init, app.config.retry).required
+        raise missing_inputs(plan, leaves or plan.required, init)
     return plan

@@ -11,6 +11,7 @@ from api_apps import Apps
 from servers import StoreFactory, TestServer
 
 from argyll_redis import Argyll, StoreUnavailable, doctor
+from argyll_redis.steps import http as http_module
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.memory_server import MemoryServer
 from argyll_redis.store.protocol import Dispatch, Entry, Store, Turn, partition_of
@@ -79,6 +80,20 @@ async def test_a_step_type_that_no_engine_can_run_is_named(memory: Apps) -> None
     await memory.run(app)
     assert [each for each in await found(app, "warning") if "type" in each] == [
         "no live engine can run steps of type async"
+    ]
+
+
+async def test_both_types_of_calls_are_named_where_the_package_for_them_is_missing(
+    memory: Apps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_module, "find_spec", lambda name: None)
+    app = memory()
+    http = {"endpoint": "http://127.0.0.1:1/"}
+    await app.register_steps([{"id": type, "type": type, "http": http} for type in ("sync", "async")])
+    await memory.run(app)
+    assert [each for each in await found(app, "warning") if "type" in each] == [
+        "no live engine can run steps of type async",
+        "no live engine can run steps of type sync",
     ]
 
 

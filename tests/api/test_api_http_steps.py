@@ -330,6 +330,21 @@ async def test_an_engine_without_the_package_hands_the_work_back_and_why_says_so
     assert "pip install 'argyll-redis[http]'" in caplog.text
 
 
+async def test_why_keeps_that_nobody_could_call_a_service_when_the_flow_has_timed_out(
+    memory: Apps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(engine_module, "HAND_BACK_DELAY_MS", 20)
+    app = memory()
+    await app.register_steps([http_step("ask", "http://127.0.0.1:1/", inputs={}, output="a")])
+    await memory.run(app)
+    flow = await app.start(["ask"], timeout_ms=50)
+    state = await deactivated(flow)
+    why = await app.why(flow.id, "ask")
+    assert (state["error"], state["executions"]["ask"]["error"]) == ("timed out", "abandoned")
+    assert "no live engine can run steps of type sync" in [clause["text"] for clause in why["why"]]
+
+
 async def test_an_engine_without_a_webhook_address_hands_async_work_back_and_why_says_so(
     memory: Apps, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -343,6 +358,7 @@ async def test_work_that_one_engine_cannot_do_another_one_does(
     memory: Apps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "HAND_BACK_DELAY_MS", 20)
+
     async def answer(asked: Asked) -> Reply:
         return None
 

@@ -51,12 +51,37 @@ async def test_an_unknown_goal_is_named_with_what_was_probably_meant(app: Argyll
     assert "did you mean `second`?" in str(error)
 
 
+async def test_an_unknown_goal_is_said_with_the_namespace_that_was_looked_in(app: Argyll) -> None:
+    error = await refused(app, goals=["secon"])
+    with pytest.raises(UnknownGoal) as previewed:
+        await app.plan(["secon"])
+    assert str(error).endswith("; the namespace is `argyll`")
+    assert str(previewed.value) == str(error)
+
+
+async def test_a_given_name_that_nothing_uses_is_named_with_the_missing_one_that_it_is_like(
+    app: Argyll,
+) -> None:
+    error = await refused(app, init={"a": 1, "odrer": {}, "b": 2})
+    assert str(error) == (
+        "the goals need initial values for: order (give each a value); "
+        "nothing uses `odrer`, did you mean `order`?"
+    )
+
+
+async def test_a_value_in_a_list_of_values_is_named_with_its_place_even_where_it_is_alone(
+    app: Argyll,
+) -> None:
+    error = await refused(app, init={**INIT, "a": Values("one")})
+    assert str(error) == "init.a[0]: is of type string (use a value of type number)"
+
+
 async def test_an_initial_value_of_another_type_is_named(app: Argyll) -> None:
     error = await refused(app, init={"a": Values(1, "two"), "order": [1]})
     assert isinstance(error, InvalidInput)
     assert [str(problem) for problem in error.problems] == [
         "init.a[1]: is of type string (use a value of type number)",
-        "init.order[0]: is of type array (use a value of type object)",
+        "init.order: is of type array (use a value of type object)",
     ]
 
 
@@ -75,17 +100,17 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"init": {"\ud800": 2}}, "init: .* is not a name"),
     ({"labels": {"k": "\ud800"}}, r"labels\.k: is not a label value"),
     ({"init": {f"n{n}": n for n in range(limits.MAX_INIT_NAMES + 1)}}, "init: has 129 names"),
-    ({"init": {"a": float("nan")}}, r"init\.a\[0\]: nan is not a JSON number"),
-    ({"init": {"a": [1, float("inf")]}}, r"init\.a\[0\]\[1\]: inf is not a JSON number"),
-    ({"init": {"a": 2**64}}, r"init\.a\[0\]: a whole number beyond 64 bit"),
-    ({"init": {"a": -(2**63) - 1}}, r"init\.a\[0\]: a whole number beyond 64 bit"),
-    ({"init": {"a": "x\ud800"}}, r"init\.a\[0\]: text with a lone surrogate"),
-    ({"init": {"a": {"k\udfff": 1}}}, r"init\.a\[0\].*lone surrogate"),
-    ({"init": {"a": {1: 1}}}, r"init\.a\[0\].*1 is not a key of a JSON object"),
-    ({"init": {"a": {2, 3}}}, r"init\.a\[0\]: a value of the Python type `builtins.set` is not JSON"),
-    ({"init": {"a": b"x"}}, r"init\.a\[0\]: a value of the Python type `builtins.bytes`"),
-    ({"init": {"a": deep(65)}}, r"init\.a\[0\].*nested more than 64 levels deep"),
-    ({"init": {"a": [0] * 100_001}}, r"init\.a\[0\]: an array of more than 100,000 elements"),
+    ({"init": {"a": float("nan")}}, r"init\.a: nan is not a JSON number"),
+    ({"init": {"a": [1, float("inf")]}}, r"init\.a\[1\]: inf is not a JSON number"),
+    ({"init": {"a": 2**64}}, r"init\.a: a whole number beyond 64 bit"),
+    ({"init": {"a": -(2**63) - 1}}, r"init\.a: a whole number beyond 64 bit"),
+    ({"init": {"a": "x\ud800"}}, r"init\.a: text with a lone surrogate"),
+    ({"init": {"a": {"k\udfff": 1}}}, r"init\.a.*lone surrogate"),
+    ({"init": {"a": {1: 1}}}, r"init\.a.*1 is not a key of a JSON object"),
+    ({"init": {"a": {2, 3}}}, r"init\.a: a value of the Python type `builtins.set` is not JSON"),
+    ({"init": {"a": b"x"}}, r"init\.a: a value of the Python type `builtins.bytes`"),
+    ({"init": {"a": deep(65)}}, r"init\.a.*nested more than 64 levels deep"),
+    ({"init": {"a": [0] * 100_001}}, r"init\.a: an array of more than 100,000 elements"),
     ({"init": {"a": "x" * limits.MAX_EVENT_BYTES}}, "init: 2,097,1.. bytes with the metadata, more than"),
     ({"metadata": {"m": "x" * limits.MAX_EVENT_BYTES}}, "init: 2,097,1.. bytes with the metadata"),
     ({"labels": ["x"]}, "labels: is not an object"),

@@ -192,7 +192,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(
         ('a={"x": {"y": NaN}}', "init.a.x.y: nan is not a JSON number (leave it out, or send null or text)"),
         ('a={"x": 1, "x": 2}', "init.a: the key `x` occurs twice in one object (leave one of them out)"),
         ('a="\\ud800"', "init.a: text with a lone surrogate at character 0 (send valid Unicode)"),
-        ("a=\udcff", "init.a[0]: text with a lone surrogate at character 0 (send valid Unicode)"),
+        ("a=\udcff", "init.a: text with a lone surrogate at character 0 (send valid Unicode)"),
         ("\x1b[2J=1", "init: `\\x1b[2J` is not a name (use 1 to 256 plain characters)"),
         ("\udcff=1", "init: `\\udcff` is not a name (use 1 to 256 plain characters)"),
     ],

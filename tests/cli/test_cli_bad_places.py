@@ -18,6 +18,8 @@ from servers import TestServer
 from argyll_redis.cli import refusals
 from argyll_redis.store import redis as redis_store
 
+NOWHERE = "redis://127.0.0.1:1/0"
+
 # --------------------------------------------------------------------- servers
 
 
@@ -47,8 +49,8 @@ def test_a_url_that_cannot_be_used_is_refused_with_the_forms_that_can(url: str) 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "é", "\x1b[2J", "{a}", "a:b", "x" * 65, "\udcff"])
 @pytest.mark.parametrize("command", [("flow", "list"), ("doctor",), ("engine",), ("dev",)])
-def test_a_namespace_that_is_none_is_refused(command: tuple[str, ...], name: str, cli: Cli) -> None:
-    said = refused(cli(*command, "--namespace", name), 2)
+def test_a_namespace_that_is_none_is_refused(command: tuple[str, ...], name: str) -> None:
+    said = refused(Cli(NOWHERE)(*command, "--namespace", name), 2)
     assert said.endswith("is no namespace; use 1 to 64 of a-z 0-9 _ -")
 
 
@@ -112,7 +114,9 @@ def test_a_server_that_hangs_up_is_unreachable() -> None:
 def test_a_server_that_says_nothing_is_unreachable_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "OPEN_LIMIT_MS", 100)
     with speaker(b"") as url:
-        assert refused(Cli(url, "x")("flow", "list"), 3).endswith("(no reply in time)")
+        assert refused(Cli(url, "x")("flow", "list"), 3).endswith(
+            "(no reply in time): --redis or ARGYLL_REDIS_URL says where it is"
+        )
 
 
 def test_a_layout_of_another_version_is_said_with_its_mend(real_cli: Cli, real_server: TestServer) -> None:
@@ -167,14 +171,14 @@ def test_the_status_is_right_where_the_error_cannot_be_said() -> None:
 
 @pytest.mark.parametrize("command", ["engine", "dev"])
 def test_a_module_may_run_a_loop_while_it_is_imported(
-    command: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is refused then is what comes after it."""
     module = f"looping_for_{command}"
     body = "import asyncio; from argyll_redis import Argyll; app = Argyll(); asyncio.run(asyncio.sleep(0))"
     (tmp_path / f"{module}.py").write_text(body)
     monkeypatch.syspath_prepend(tmp_path)
-    said = refused(cli(command, "--app", f"{module}:app", "--namespace", "A"), 2)
+    said = refused(Cli(NOWHERE)(command, "--app", f"{module}:app", "--namespace", "A"), 2)
     assert said == "'A' is no namespace; use 1 to 64 of a-z 0-9 _ -"
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from cli_words import Cli, ended, process, read_until
 
@@ -88,8 +90,44 @@ def test_dev_as_json_says_the_same_as_objects(start: Start) -> None:
     end = ended(dev)
     assert (began["redis"].startswith("unix://"), began["namespace"]) == (True, "argyll")
     assert began["server"]["kind"] in ("redis-server", "valkey-server")
-    assert began["next"][0] == f"export ARGYLL_REDIS_URL={began['redis']}"
+    assert began["next"][:2] == [
+        f"export ARGYLL_REDIS_URL={began['redis']}",
+        "export ARGYLL_NAMESPACE=argyll",
+    ]
     assert (end.status, [each["message"] for each in end.lines]) == (0, ["engine draining", "dev stopped"])
+
+
+@needs_server
+def test_dev_says_how_to_ask_over_http_and_that_works(start: Start) -> None:
+    dev = start("--app", "shop:app", "--http", "127.0.0.1:0")
+    said = read_until(dev.stdout, "Ctrl-C ends")
+    [curl] = [line.split() for line in said.splitlines() if "curl " in line]
+    answer = httpx.get(curl[-1])
+    dev.send_signal(signal.SIGINT)
+    assert (curl[:-1], answer.json(), ended(dev).status) == (["curl"], [], 0)
+
+
+@needs_server
+def test_dev_with_keys_shows_where_one_belongs_and_none_of_them(start: Start) -> None:
+    dev = start("--http", "127.0.0.1:0", ARGYLL_API_KEYS="read:s3cret")
+    said = read_until(dev.stdout, "Ctrl-C ends")
+    dev.send_signal(signal.SIGINT)
+    assert ("  curl -H 'Authorization: Bearer KEY' http://127.0.0.1:" in said, ended(dev).status) == (True, 0)
+    assert "s3cret" not in said
+
+
+def test_dev_without_the_packages_of_the_server_says_how_to_install_them(
+    start: Start, tmp_path: Path
+) -> None:
+    lacking = "import importlib.util\nfound = importlib.util.find_spec\n"
+    lacking += "importlib.util.find_spec = lambda n, *a: None if n == 'uvicorn' else found(n, *a)\n"
+    (tmp_path / "sitecustomize.py").write_text(lacking)
+    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    dev = start("--app", "shop:app", PATH=str(tmp_path), PYTHONPATH=path)
+    said = read_until(dev.stdout, "Ctrl-C ends")
+    dev.send_signal(signal.SIGINT)
+    assert ("curl" in said, ended(dev).status) == (False, 0)
+    assert "the HTTP API is not served: it needs pip install 'argyll-redis[server]'\n" in said
 
 
 def test_dev_without_a_server_says_that_only_this_process_sees_it(start: Start, tmp_path: Path) -> None:
@@ -100,6 +138,7 @@ def test_dev_without_a_server_says_that_only_this_process_sees_it(start: Start, 
         "all in memory, this process only, nothing is kept (no redis-server or valkey-server on PATH)" in said
     )
     assert "Only this process sees it: " in said
+    assert "In another terminal, over HTTP:\n  curl http://127.0.0.1:" in said
     assert ("export" in said, ended(dev).status) == (False, 0)
 
 

@@ -202,6 +202,19 @@ def test_a_bad_setting_stops_the_engine_before_it_connects(
     assert words in answer.err
 
 
+def test_an_engine_that_nobody_could_give_work_to_is_refused(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in_memory_only.py").write_text(APP.format(url="memory://", namespace="shop"))
+    monkeypatch.syspath_prepend(tmp_path)
+    own = cli("engine", "--app", "in_memory_only:app", ARGYLL_REDIS_URL="")
+    given = cli("engine", "--redis", "memory://")
+    for answer in (own, given):
+        assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1), answer
+        assert answer.err.startswith("error: --redis: memory:// is seen by this process only")
+        assert "`argyll dev`" in answer.err
+
+
 def test_all_bad_settings_are_said_together(cli: Cli) -> None:
     answer = cli("engine", "--lease-ms", "5", "--max-retries", "-9")
     assert [line.split()[1] for line in answer.err.splitlines()] == ["--lease-ms:", "--max-retries:"]
@@ -277,6 +290,9 @@ async def test_an_app_that_is_connected_cannot_go_elsewhere() -> None:
         ("typo:app", "module typo cannot be imported: "),
         (":app", "does not name an app"),
         ("loaded:", "does not name an app"),
+        ("loaded.py:app", "loaded.py is a file, not a module (use loaded:app)"),
+        ("./below/deep.py:app", "below/deep.py is a file, not a module (use below.deep:app)"),
+        ("gone.py:app", "there is no module gone in "),
         ("", "does not name an app"),
         (".:app", "--app: "),
         ("..x:app", "--app: "),
@@ -292,6 +308,8 @@ def test_an_app_that_cannot_be_loaded_is_said_in_one_line(
         "leaving": "raise SystemExit(3)\n",
         "typo": "def x(:\n",
     }
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/deep.py").touch()
     for name, source in files.items():
         (tmp_path / f"{name}.py").write_text(source)
         monkeypatch.delitem(sys.modules, name, raising=False)

@@ -20,7 +20,7 @@ from argyll_redis import app as app_module
 from argyll_redis.cli import argyll, options, refusals
 from argyll_redis.cli.entry import COMMANDS
 from argyll_redis.cli.reference import commands_of, reference
-from argyll_redis.errors import ArgyllError, InvalidInput, Problem
+from argyll_redis.errors import ArgyllError, InvalidInput, InvariantBroken, Problem
 
 PAGE = Path(__file__).parents[2] / "docs/reference/cli.md"
 
@@ -187,7 +187,8 @@ def test_every_command_says_in_one_line_that_the_server_cannot_be_reached(path: 
     for extra in ([], ["--json"]):
         answer = Cli("redis://:s3cret@localhost:1/0", "x")(*path.split()[1:], *arguments, *extra)
         assert (answer.status, answer.out, answer.err.count("\n")) == (3, "", 1), answer
-        assert answer.err.startswith("error: cannot reach redis at localhost:1")
+        assert answer.err.startswith("error: cannot reach redis at localhost:1 (")
+        assert answer.err.endswith("): --redis or ARGYLL_REDIS_URL says where it is\n")
         assert "s3cret" not in answer.err
 
 
@@ -223,14 +224,37 @@ def subclasses(kind: type[ArgyllError]) -> Iterator[type[ArgyllError]]:
 
 
 def test_a_bug_is_one_line_and_never_a_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def flows(self: Any) -> None:
+    async def query(self: Any, **given: Any) -> None:
         raise KeyError("x\ny")
 
-    monkeypatch.setattr(app_module.Argyll, "flows", flows)
+    monkeypatch.setattr(app_module.Argyll, "query", query)
     answer = cli("flow", "list")
     assert (answer.status, answer.out, answer.err.count("\n")) == (70, "", 1)
     assert answer.err.startswith("error: this is a bug of argyll: KeyError")
     assert "Traceback" in cli("flow", "list", ARGYLL_DEBUG="1").err
+
+
+def test_a_call_that_redis_refuses_against_the_rules_is_bad_news(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def query(self: Any, **given: Any) -> None:
+        raise InvariantBroken("Redis refused a call: ERR what is this")
+
+    monkeypatch.setattr(app_module.Argyll, "query", query)
+    answer = cli("flow", "list")
+    assert (answer.status, answer.err) == (1, "error: Redis refused a call: ERR what is this\n")
+
+
+def test_a_flow_that_is_not_in_the_default_namespace_is_said_with_where_it_was_looked_for() -> None:
+    """It is easily forgotten to name the namespace; who has named one is not told."""
+    options = "(--namespace or ARGYLL_NAMESPACE says which)"
+    told = ended(process("flow", "show", "f", "--redis", "memory://"))
+    named = ended(process("flow", "show", "f", "--redis", "memory://", "--namespace", "shop"))
+    assert (told.status, told.err) == (
+        4,
+        f'error: no flow "f" exists; the namespace is `argyll` {options}\n',
+    )
+    assert (named.status, named.err) == (4, 'error: no flow "f" exists\n')
 
 
 def test_an_error_cannot_write_to_the_terminal(cli: Cli) -> None:

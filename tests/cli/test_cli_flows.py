@@ -73,9 +73,11 @@ def test_a_start_may_ask_for_everything_to_be_undone_when_it_fails(cli: Cli) -> 
     ("arguments", "status", "words"),
     [
         (["dubble", "--init", "a=3"], 4, "did you mean `double`?"),
+        (["dubble"], 4, " (--namespace or ARGYLL_NAMESPACE says which)\n"),
+        (["double", "--init", "aa=3"], 2, "nothing uses `aa`, did you mean `a`?"),
         (["double", "--init", "a=3", "--compensate", "step"], 2, "'step' is not 'flow'"),
         (["double"], 2, "the goals need initial values for: a"),
-        (["double", "--init", "a=x"], 2, "init.a[0]: is of type string (use a value of type number)"),
+        (["double", "--init", "a=x"], 2, "init.a: is of type string (use a value of type number)"),
         (["double", "--init", "a=3", "--id", "***"], 2, "id: has no character"),
         (["double", "--init", "a=3", "--timeout-ms", "-1"], 2, "timeout_ms: is -1"),
         (["double", "--init-file", "/missing.json"], 2, "/missing.json: cannot be read"),
@@ -294,6 +296,28 @@ def test_why_tells_people_each_clause_after_its_version(shop: Cli) -> None:
     lines = shop("flow", "why", "bad", "broken").out.splitlines()
     assert lines[0] == "step broken of flow bad: failed"
     assert all(line.split()[0].startswith("[") for line in lines[1:])
+
+
+def test_why_without_a_step_explains_every_goal(cli: Cli) -> None:
+    cli.register()
+    cli("flow", "start", "triple", "broken", "--init", "a=1", "--id", "f")
+    document, told = cli("flow", "why", "f", "--json").json, cli("flow", "why", "f").out
+    steps = [cli("flow", "why", "f", goal, "--json").json for goal in ("triple", "broken")]
+    assert document["flow_id"] == "f"
+    assert [(goal["step"], goal["status"]) for goal in document["goals"]] == [
+        ("triple", "pending"),
+        ("broken", "active"),
+    ]
+    assert [goal.keys() for goal in document["goals"]] == [step.keys() for step in steps]
+    assert [line for line in told.splitlines() if line.startswith("step ")] == [
+        "step triple of flow f: pending",
+        "step broken of flow f: active",
+    ]
+
+
+def test_why_of_a_flow_that_does_not_exist_is_not_found(cli: Cli) -> None:
+    answer = cli("flow", "why", "f")
+    assert (answer.status, answer.err) == (4, 'error: no flow "f" exists\n')
 
 
 def test_cancel_ends_a_flow_once(cli: Cli) -> None:

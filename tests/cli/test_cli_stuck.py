@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from cli_words import BROKEN, TRIPLE, Cli, ended, process, read_until
+from cli_words import BROKEN, DOUBLE, TRIPLE, Cli, ended, process, read_until
 
 from argyll_redis.app import Argyll
-from argyll_redis.cli import flow_texts, texts
+from argyll_redis.cli import flow_screens, flow_texts, flow_watch, texts
 from argyll_redis.cli.flow_screens import NO_HANDLER, OVER, UNKNOWN, Alive, hindrance, nowhere, rows_of
 from argyll_redis.cli.refusals import READER_GONE
 
@@ -235,6 +237,41 @@ def test_in_a_pipe_a_step_that_nobody_can_run_is_said_first(real_cli: Cli) -> No
         told = read_until(watching.stderr, NO_HANDLER)
     watching.send_signal(signal.SIGINT)
     assert (told, ended(watching).status) == (f"paint: {NO_HANDLER}\n", 130)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize(
+    ("has_engine", "hint"), [(True, f"paint: {NO_HANDLER}\n"), (False, f"{flow_screens.NO_ENGINE}\n")]
+)
+def test_who_starts_a_flow_and_waits_at_a_terminal_is_told_that_nothing_can_run(
+    is_terminal: bool, has_engine: bool, hint: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_watch, "is_terminal", lambda stream: is_terminal)
+    monkeypatch.setattr(sys.modules["argyll_redis.cli.flow"], "PAST_TIMEOUT_MS", 0)
+    cli.register(PAINT)
+    with cli.engine() if has_engine else nullcontext():
+        answer = cli("flow", "start", "paint", "--wait", "--timeout-ms", "1000" if has_engine else "1")
+    assert (hint in answer.err, answer.out) == (is_terminal, "")
+
+
+def test_nothing_is_hinted_of_a_flow_that_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_watch, "is_terminal", lambda stream: True)
+    cli.register(TRIPLE, DOUBLE)
+    with cli.engine():
+        answer = cli("flow", "start", "triple", "--init", "a=1", "--wait")
+    assert (answer.status, answer.err) == (0, "")
+
+
+def test_who_gives_up_waiting_is_told_what_the_flow_waits_for(cli: Cli) -> None:
+    cli.register(PAINT)
+    cli("flow", "start", "paint", "--id", "f")
+    with cli.engine():
+        answer = cli("flow", "wait", "f", "--timeout-ms", "1")
+    assert (answer.status, answer.err) == (
+        5,
+        "error: gave up waiting after 1 ms: flow f is active; "
+        "step `paint`: no live engine has this handler (`paint`)\n",
+    )
 
 
 def test_in_a_pipe_it_is_said_that_what_ran_is_waited_for_after_the_end(real_cli: Cli) -> None:

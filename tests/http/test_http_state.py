@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 
 import httpx
 import pytest
-from http_words import api_of, client_of, refused
+from http_words import DOUBLE, TRIPLE, api_of, client_of, refused
 
-from argyll_redis import Argyll, errors
+from argyll_redis import Argyll, errors, health
 from argyll_redis.core.catalog import Catalog, Registered, StepRegistered, apply
 from argyll_redis.core.model import RetryDefaults, StepId
 from argyll_redis.core.parse import parse_step
@@ -67,6 +68,23 @@ async def test_health_says_that_redis_is_away_and_not_where_it_is() -> None:
 
 
 # ------------------------------------------------------------------ step health
+
+
+async def test_steps_that_are_registered_are_looked_at_soon(
+    memory: Apps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine looks when its process hears of them, not when its next look is due."""
+    monkeypatch.setattr(health, "LOOK_MS", 3_600_000)
+    monkeypatch.setattr(health, "SETTLE_MS", 1)
+    app = memory()
+    await memory.run(app)
+    await app.register_steps([DOUBLE])
+    while (await app.health_of("double"))["status"] == "unknown":
+        await asyncio.sleep(0.001)
+    await app.register_steps([TRIPLE])
+    while (await app.health_of("triple"))["status"] == "unknown":
+        await asyncio.sleep(0.001)
+    assert [(await app.health_of(id))["status"] for id in ("double", "triple")] == ["healthy"] * 2
 
 
 async def test_steps_are_as_healthy_as_live_engines_say(apps: Apps) -> None:

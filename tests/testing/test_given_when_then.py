@@ -46,6 +46,15 @@ def test_a_plain_function_is_called_and_its_result_is_the_flow_s() -> None:
     assert [call.inputs for call in flow.calls_of(pay)] == [{"total": 50}]
 
 
+def test_what_differs_is_shown_at_the_tests_own_line() -> None:
+    """pytest leaves out the frames of the kit."""
+    flow = order.when(goals=[pay])
+    with pytest.raises(AssertionError) as raised:
+        flow.then(result={})
+    shown = [entry for entry in raised.traceback if not entry.ishidden(raised)]
+    assert [str(entry.path) for entry in shown] == [__file__]
+
+
 def test_a_retry_after_a_minute_takes_a_minute_of_virtual_time() -> None:
     flow = order.replace({pay: attempts(NotCompleted("busy"), "paid")}).when(goals=[pay])
     flow.then(attempts={pay: 2}, retried_after_ms={pay: [MINUTE_MS]}, why={pay: "1 retry was made"})

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import fields, replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -41,11 +42,17 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, A
 # ------------------------------------------------------------------------- no server
 
 
+@pytest.fixture
+def namespace() -> str:
+    """One of the test's own: the steps of another workload would join its plans."""
+    return f"bench-{uuid4().hex[:8]}"
+
+
 @pytest.mark.anyio
 @WORKLOAD
-async def test_a_workload_comes_to_its_result(workload: Workload) -> None:
+async def test_a_workload_comes_to_its_result(workload: Workload, namespace: str) -> None:
     """Started at once or one at a time, each flow gives what its workload says."""
-    async with serving() as service_url, workload.app("memory://", "bench") as app:
+    async with serving() as service_url, workload.app("memory://", namespace) as app:
         await register(app, workload, service_url)
         async with engine(app):
             seconds, flows = await burst(app, workload, 3)
@@ -55,9 +62,9 @@ async def test_a_workload_comes_to_its_result(workload: Workload) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_flow_of_w1_is_six_commits() -> None:
+async def test_a_flow_of_w1_is_six_commits(namespace: str) -> None:
     """Its start, and one for each of its five steps."""
-    async with WORKLOADS["W1"].app("memory://", "bench") as app, engine(app):
+    async with WORKLOADS["W1"].app("memory://", namespace) as app, engine(app):
         _, flows = await burst(app, WORKLOADS["W1"], 4)
         commits, events = await look(app, flows)
     assert commits == 6
@@ -65,10 +72,10 @@ async def test_a_flow_of_w1_is_six_commits() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_wrong_result_is_no_figure() -> None:
+async def test_a_wrong_result_is_no_figure(namespace: str) -> None:
     """What came to something else is refused, however fast it was."""
     workload = replace(WORKLOADS["W0"], result={"a": 2})
-    async with workload.app("memory://", "bench") as app, engine(app):
+    async with workload.app("memory://", namespace) as app, engine(app):
         with pytest.raises(WrongResult, match=r"came to \{'a': 1\}"):
             await burst(app, workload, 1)
 

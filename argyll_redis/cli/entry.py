@@ -1,7 +1,8 @@
 """`argyll`: the table of commands, and how every command ends.
 
 A command's module is imported when the command is used; the table has the short help texts, so that
-`argyll --help` and completion import none of them. A test holds the table equal to the commands.
+`argyll --help` and completion import none of them. A test holds the table equal to the commands. What
+words refusals is imported when there is one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from argyll_redis import __version__
-from argyll_redis.cli.refusals import ReaderGone, refusal_of, say
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("argyll_redis.cli.demo", "Run the main job on real input and watch it."),
@@ -116,12 +116,16 @@ class Root(click.Group):
         except KeyboardInterrupt:
             raise click.Abort from None
         except BrokenPipeError:
+            from argyll_redis.cli.refusals import ReaderGone
+
             _forget_reader()
             raise ReaderGone from None
 
 
 def _refused(error: Exception) -> int:
     """Says what is wrong, where that can be written; gives the status in any case."""
+    from argyll_redis.cli.refusals import refusal_of, say
+
     with suppress(OSError):
         if isinstance(error, click.UsageError) and type(error).__name__ == "NoArgsIsHelpError":
             error.show()

@@ -52,7 +52,7 @@ for i = 1, events do
 end
 local started_at, last = ARGV[7], 6 * events
 local tx = string.match(ARGV[last + 4], '^[^:]+')
-redis.call('HSET', head, 'v', events, 'tx', tx, 'at', ARGV[last + 1], 't0', started_at, 'sealed', '1')
+redis.call('HSET', head, 'v', events, 'tx', tx, 'at', ARGV[last + 1], 't0', started_at)
 for arg = first_field, first_index - 1, 2 do redis.call('HSET', head, '.' .. ARGV[arg], ARGV[arg + 1]) end
 for arg = first_index, #ARGV do add_to_index(prefix, flow, ARGV[arg], started_at) end
 seal(prefix, flow, clock_ms())

@@ -20,7 +20,8 @@ from argyll_redis.cli.screen import (
     row_text,
     size_of,
 )
-from argyll_redis.cli.texts import is_terminal, printable
+from argyll_redis.cli.texts import is_terminal
+from argyll_redis.core.text import printable
 
 if TYPE_CHECKING:
     from argyll_redis.tally import StepTally, Tally

@@ -10,7 +10,8 @@ from argyll_redis.cli.answers import print_json, print_text
 from argyll_redis.cli.opened import run_looking
 from argyll_redis.cli.options import Asked, common
 from argyll_redis.cli.refusals import BadNews
-from argyll_redis.cli.texts import Painted, beside, counted, paint, printable
+from argyll_redis.cli.texts import Painted, beside, counted, paint
+from argyll_redis.core.text import printable
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from argyll_redis.cli.texts import printable
+from argyll_redis.core.text import printable
 
 if TYPE_CHECKING:
     from argyll_redis.core.model import Attribute, Plan

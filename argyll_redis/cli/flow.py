@@ -151,8 +151,6 @@ async def _outcome(app: Argyll, handle: FlowHandle, timeout_ms: int | None) -> d
 async def _given_up(app: Argyll, handle: FlowHandle, timeout_ms: int) -> str:
     """What is said of a flow that was waited for in vain."""
     what = f"gave up waiting after {duration(timeout_ms)}: flow {handle.id} is active"
-    if not await app.engines():
-        return f"{what} and no engine is running (run `argyll engine`)"
     waits = await app.waits_for(handle.id)
     return f"{what}; {waits}" if waits else what
 

@@ -18,7 +18,8 @@ from argyll_redis.cli.opened import run, while_read
 from argyll_redis.cli.options import Asked, common
 from argyll_redis.cli.refusals import BadNews
 from argyll_redis.cli.screen import Changes, Row
-from argyll_redis.cli.texts import duration, is_terminal, printable
+from argyll_redis.cli.texts import duration, is_terminal
+from argyll_redis.core.text import printable
 from argyll_redis.errors import StoreUnavailable
 from argyll_redis.tally import StepTally, Tally
 

@@ -17,7 +17,7 @@ import click
 
 from argyll_redis.cli.options import DEFAULT_NAMESPACE, DEFAULT_URL, Asked
 from argyll_redis.cli.refusals import DEBUG_VARIABLE
-from argyll_redis.cli.texts import printable
+from argyll_redis.core.text import printable
 from argyll_redis.errors import UnknownFlow, UnknownGoal, UnknownStep
 
 if TYPE_CHECKING:

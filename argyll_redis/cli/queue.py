@@ -10,7 +10,8 @@ import click
 from argyll_redis.cli.answers import print_json, print_text
 from argyll_redis.cli.opened import run
 from argyll_redis.cli.options import Asked, common
-from argyll_redis.cli.texts import beside, duration, printable, table, terminal_width
+from argyll_redis.cli.texts import beside, duration, table, terminal_width
+from argyll_redis.core.text import printable
 
 
 @click.command(short_help="Show what waits and runs in each queue.")

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import click
 from click.core import ParameterSource
 
-from argyll_redis.cli.texts import paint, printable
+from argyll_redis.cli.texts import paint
+from argyll_redis.core.text import printable
 from argyll_redis.errors import ArgyllError, Invalid, StoreUnavailable
 
 BUG = 70

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, TextIO
 
-from argyll_redis.cli.texts import COLOURS, GAP, columns_of, counted, duration, paint, printable, shortened
+from argyll_redis.cli.texts import COLOURS, GAP, columns_of, counted, duration, paint, shortened
+from argyll_redis.core.text import printable
 
 FALLBACK_SIZE = (80, 24)
 REDRAW_S = 0.1

@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 import click
 
+from argyll_redis.core.text import printable
+
 GAP = "  "
 """Between the columns of a table."""
 MIN_COLUMN = 8
@@ -74,17 +76,6 @@ def terminal_width() -> int | None:
 
 
 # ---------------------------------------------------------------------- values
-
-
-def printable(text: str) -> str:
-    """A text on one line, its control characters shown as escapes: it may come from anywhere."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else _escaped(each) for each in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def compact(value: Any) -> str:

@@ -112,4 +112,4 @@ def _given(step: Step, outputs: Mapping[str, JSON], result: Mapping[str, JSON]) 
 
 def _is_mapped(step: Step, name: str) -> bool:
     attribute = step.attributes[name]
-    return attribute.role is not Role.OUTPUT or bool(attribute.mapping and attribute.mapping.script)
+    return attribute.role is not Role.OUTPUT or attribute.has_script

@@ -56,7 +56,7 @@ def _wrong_value(attribute: Attribute, value: JSON, *, has_values: bool) -> str 
     """A recorded value is a default, or was made of one or of a value by a mapping; all else is a
     reference."""
     has_default = attribute.default is not None
-    if attribute.mapping is not None and attribute.mapping.script is not None:
+    if attribute.has_script:
         return None if has_values or has_default else "mapped, and there is no value of it"
     is_default = attribute.default is not None and value == literal(attribute.default)
     return None if is_default else "that is neither a reference nor its default"

@@ -10,8 +10,9 @@ from argyll_redis.core.audit_past import EARLY_MS, Findings, Past, origin_of
 from argyll_redis.core.events_undo import CompFailed, CompRetryScheduled, CompStarted, CompSucceeded
 from argyll_redis.core.limits import MAX_LOSSES, MAX_RETRY_AFTER_MS
 from argyll_redis.core.model import Token
+from argyll_redis.core.owed import undoes_all
 from argyll_redis.core.retry import delay_ms, retries_left
-from argyll_redis.core.state import FlowStatus, StepRun, StepStatus, Undo, WorkItem, WorkStatus
+from argyll_redis.core.state import StepRun, StepStatus, Undo, WorkItem, WorkStatus
 
 CompEvent = CompStarted | CompRetryScheduled | CompSucceeded | CompFailed
 
@@ -27,15 +28,11 @@ def _item(past: Past, token: Token) -> Iterator[tuple[WorkItem, Undo]]:
         yield item, item.undo or Undo()
 
 
-def _undoes_all(past: Past) -> bool:
-    return past.flow.compensate == "flow" and past.flow.status is FlowStatus.FAILED
-
-
 def _may_be_undone(past: Past, run: StepRun, item: WorkItem) -> bool:
     """Whether an item has a success on record that is of no use any more."""
     if item.status is WorkStatus.FAILED:
         return item.late is not None
-    return item.status is WorkStatus.SUCCEEDED and (run.status is StepStatus.FAILED or _undoes_all(past))
+    return item.status is WorkStatus.SUCCEEDED and (run.status is StepStatus.FAILED or undoes_all(past.flow))
 
 
 # ---------------------------------------------------------------------- starts
@@ -99,7 +96,7 @@ def _check_due(past: Past, event: CompStarted, item: WorkItem, undo: Undo) -> Fi
 
 def _check_room(past: Past, event: CompStarted, item: WorkItem) -> Findings:
     """A step has at most as many on their way as its parallelism, a flow that undoes everything one."""
-    if _undoes_all(past):
+    if undoes_all(past.flow):
         if any(run.undoing for run in past.flow.steps.values()):
             yield "I-17", f"{_named(event)} is started before the one before it has ended"
     elif past.flow.steps[item.step].undoing >= past.definition(item.step).work.parallelism:

@@ -49,8 +49,8 @@ from argyll_redis.core.events import (
 from argyll_redis.core.inputs import Evaluate
 from argyll_redis.core.limits import MAX_LOSSES
 from argyll_redis.core.mapping import judge
-from argyll_redis.core.model import JSON, Attribute, Collect, StepId, StepType, Token
-from argyll_redis.core.retry import delay_ms, retries_left
+from argyll_redis.core.model import JSON, Attribute, Collect, StepType, Token
+from argyll_redis.core.retry import delay_ms, spent
 from argyll_redis.core.rules_children import cancel_children, child_is_needless, item_is_over
 from argyll_redis.core.rules_deadlines import pass_deadline
 from argyll_redis.core.rules_undo import UNDO_HANDLERS
@@ -304,14 +304,10 @@ def _try_again(turn: Turn, item: WorkItem, attempt: int, outcome: Unfinished, ca
         return
     version = turn.emit(WorkNotCompleted(item.step, item.token, attempt, outcome.error), cause=cause)
     work = turn.draft.plan.steps[item.step].work
-    if not _matters(turn, item.step):
+    if not turn.matters(item.step):
         _fail(turn, item, rules.ABANDONED, attempt=attempt, cause=version)
-    elif work.max_attempts and attempt >= work.max_attempts:
-        error = f"{outcome.error} (after {attempt} attempts)"
-        _fail(turn, item, error, attempt=attempt, cause=version)
-    elif not retries_left(work, item.retries):
-        error = f"{outcome.error} (after {item.retries} retries)"
-        _fail(turn, item, error, attempt=attempt, cause=version)
+    elif over := spent(work, attempt=attempt, retries=item.retries):
+        _fail(turn, item, f"{outcome.error} ({over})", attempt=attempt, cause=version)
     else:
         delay = delay_ms(
             work, retry=item.retries, token=item.token, attempt=attempt, asked_ms=outcome.after_ms
@@ -324,7 +320,7 @@ def _accept(turn: Turn, item: WorkItem, attempt: int, outcome: Accepted, cause: 
     timeout = turn.draft.plan.steps[item.step].work.timeout_ms
     left = max(1, timeout - outcome.elapsed_ms) if timeout else None
     turn.emit(WorkAccepted(item.step, item.token, attempt, left), cause=cause)
-    if not _matters(turn, item.step):
+    if not turn.matters(item.step):
         turn.abandoning = True
         child_is_needless(turn, item)
 
@@ -335,11 +331,6 @@ RECORDERS: dict[type[Any], Callable[[Turn, WorkItem, int, Any, int], None]] = {
     Unfinished: _try_again,
     Accepted: _accept,
 }
-
-
-def _matters(turn: Turn, step: StepId) -> bool:
-    """Whether anybody still waits for what the items of a step come to."""
-    return not turn.draft.is_over and turn.draft.step(step).status is StepStatus.ACTIVE
 
 
 def _current(turn: Turn, token: Token, attempt: int) -> WorkItem | None:
@@ -360,7 +351,7 @@ def _lose(turn: Turn, command: Lose) -> Answer:
         return NOT_CURRENT
     work = turn.draft.plan.steps[item.step].work
     cause = item.started_version
-    if not _matters(turn, item.step):
+    if not turn.matters(item.step):
         rules.give_up(turn, item, cause=cause)
     elif item.losses + 1 >= MAX_LOSSES:
         _fail(turn, item, LOST, attempt=item.attempt, cause=cause)
@@ -373,7 +364,7 @@ def _lose(turn: Turn, command: Lose) -> Answer:
 
 def _abandon(turn: Turn, command: Abandon) -> Answer:
     item = _current(turn, command.token, command.attempt)
-    if item is None or item.accepted_version or _matters(turn, item.step):
+    if item is None or item.accepted_version or turn.matters(item.step):
         return NOT_CURRENT
     rules.give_up(turn, item, cause=item.started_version)
     return DONE
@@ -392,7 +383,7 @@ def _expire(turn: Turn, command: Expire) -> Answer:
     item = _current(turn, command.token, command.attempt)
     if item is None or not _is_expired(turn, item):
         return NOT_CURRENT
-    if not _matters(turn, item.step):
+    if not turn.matters(item.step):
         rules.give_up(turn, item, cause=item.accepted_version)
     else:
         _try_again(turn, item, item.attempt, Unfinished(TIMED_OUT), item.accepted_version)

@@ -13,14 +13,13 @@ does not read it: an audit compares the two.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from argyll_redis.core.collect import output_values, result_of
 from argyll_redis.core.model import JSON, Plan, StepId, Token
-from argyll_redis.core.owed import flow_has_failed, item_has_ended, step_has_ended
+from argyll_redis.core.owed import flow_has_failed, item_has_ended, step_has_ended, with_index, without_index
 from argyll_redis.core.plan import plan_to_json
 from argyll_redis.core.state import (
     THE_FLOW,
@@ -369,8 +368,7 @@ def _leave(draft: Draft, run: StepRun, item: WorkItem) -> None:
         if draft.lingering and not draft.active:
             draft.linger_no_more(THE_FLOW)
     elif item.is_waiting:
-        place = bisect_left(run.retrying, item.index)
-        run.retrying = run.retrying[:place] + run.retrying[place + 1 :]
+        run.retrying = without_index(run.retrying, item.index)
         draft.waiting -= 1
     elif item.is_untouched and item.index == run.next_index:
         run.next_index += 1
@@ -505,8 +503,7 @@ class WorkRetryScheduled(Event):
         item.due_attempt = self.attempt
         item.due_version = version
         item.due_delay_ms = self.delay_ms
-        place = bisect_left(run.retrying, item.index)
-        run.retrying = (*run.retrying[:place], item.index, *run.retrying[place:])
+        run.retrying = with_index(run.retrying, item.index)
         draft.waiting += 1
 
 

@@ -113,7 +113,7 @@ def _came_from(asked: Asked) -> Iterator[Clause]:
         return
     for attribute in asked.history.flow.plan.steps[asked.step].inputs:
         source = inputs.sources.get(attribute.inner)
-        if source is not None and "attribute" in source and not _has_script(attribute):
+        if source is not None and "attribute" in source and not attribute.has_script:
             yield _taken(attribute.name, _values(asked, source))
         else:
             passed = passed_version(asked.history.flow, asked.step, attribute)
@@ -137,14 +137,10 @@ def _taken(name: str, values: Sequence[Value]) -> Clause:
 def _not_taken(attribute: Attribute, source: Mapping[str, JSON] | None, *, by: str) -> str:
     if source is not None:
         default = f"was not there{by}, so its default was taken"
-        return "went through its mapping" if _has_script(attribute) else default
+        return "went through its mapping" if attribute.has_script else default
     if attribute.role is Role.REQUIRED:
         return "never came, and it runs only without it"
     return f"was not there{by}, so it was left out"
-
-
-def _has_script(attribute: Attribute) -> bool:
-    return attribute.mapping is not None and attribute.mapping.script is not None
 
 
 # ------------------------------------------------------------------ by statuses

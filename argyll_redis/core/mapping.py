@@ -27,7 +27,7 @@ def map_inputs(step: Step, inputs: Mapping[str, JSON], evaluate: Evaluate) -> di
     """
     mapped: dict[str, JSON] = {}
     for attribute in step.inputs:
-        if attribute.inner in inputs and _script_of(attribute):
+        if attribute.inner in inputs and attribute.has_script:
             value = _map(attribute, inputs[attribute.inner], evaluate, is_list=_takes_list(attribute))
             if not isinstance(value, Missing) and not is_same(value, inputs[attribute.inner]):
                 mapped[attribute.inner] = value
@@ -45,7 +45,7 @@ def judge(step: Step, success: Succeeded, evaluate: Evaluate) -> Succeeded | Bro
             continue
         # The declared type of an output of a `for_each` step is its list's: single items have none.
         value, declared = success.outputs[attribute.inner], None if step.for_each else attribute.type
-        if _script_of(attribute):
+        if attribute.has_script:
             try:
                 value = _map(attribute, value, evaluate, is_list=declared is AttributeType.ARRAY)
             except ScriptError as error:
@@ -58,16 +58,12 @@ def judge(step: Step, success: Succeeded, evaluate: Evaluate) -> Succeeded | Bro
     missing = missing_output(step, outputs) if step.type is StepType.FLOW else None
     if missing is not None:
         return Broken(missing)
-    if any(map(_script_of, step.outputs)):
+    if any(attribute.has_script for attribute in step.outputs):
         try:
             _check_size(outputs, "what the mappings make of the outputs")
         except ScriptError as error:
             return Broken(str(error))
     return success._replace(outputs=outputs)
-
-
-def _script_of(attribute: Attribute) -> bool:
-    return attribute.mapping is not None and attribute.mapping.script is not None
 
 
 def _takes_list(attribute: Attribute) -> bool:

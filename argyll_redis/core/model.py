@@ -118,6 +118,11 @@ class Attribute:
     """What a meta input is filled with."""
 
     @property
+    def has_script(self) -> bool:
+        """Whether a mapping script transforms it."""
+        return self.mapping is not None and self.mapping.script is not None
+
+    @property
     def inner(self) -> str:
         """The name that the step's code sees."""
         return self.mapping.name if self.mapping and self.mapping.name else self.name

@@ -290,7 +290,4 @@ def _moving_items(flow: Flow) -> Iterator[WorkItem]:
     moving = (WorkStatus.ACTIVE, WorkStatus.COMPENSATING)
     for run in flow.steps.values():
         if run.active or run.waiting or run.has_undos:
-            for index in sorted(run.items):
-                item = run.items[index]
-                if item.status in moving or item.is_waiting:
-                    yield item
+            yield from (item for item in flow.items(run) if item.status in moving or item.is_waiting)

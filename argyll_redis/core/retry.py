@@ -36,3 +36,10 @@ def delay_ms(work: WorkConfig, *, retry: int, token: Token, attempt: int, asked_
 def retries_left(work: WorkConfig, retries: int) -> bool:
     """Whether another retry is within the budget, after so many."""
     return work.max_retries < 0 or retries < work.max_retries
+
+
+def spent(work: WorkConfig, *, attempt: int, retries: int) -> str | None:
+    """Says which budget is used up after an attempt that was not completed; None while there is another."""
+    if work.max_attempts and attempt >= work.max_attempts:
+        return f"after {attempt} attempts"
+    return None if retries_left(work, retries) else f"after {retries} retries"

@@ -6,7 +6,7 @@ commit that made the child needless: so none is forgotten, whatever happens to t
 
 from __future__ import annotations
 
-from argyll_redis.core.state import StepStatus, WorkItem
+from argyll_redis.core.state import WorkItem
 from argyll_redis.core.sub_flows import (
     CHILD,
     cancel_payload,
@@ -30,17 +30,13 @@ def cancel_children(turn: Turn, step: str = "", index: int = 0) -> None:
     bounded number of them, and for that of the rest by another entry."""
     asked = 0
     for item in waiting_children(turn.draft):
-        if (item.step, item.index) < (step, index) or _matters(turn, item):
+        if (item.step, item.index) < (step, index) or turn.matters(item.step):
             continue
         if asked == MAX_ITEMS_A_TURN:
             turn.controls.append(children_payload(turn.draft.id, item.step, item.index))
             return
         child_is_needless(turn, item)
         asked += 1
-
-
-def _matters(turn: Turn, item: WorkItem) -> bool:
-    return not turn.draft.is_over and turn.draft.step(item.step).status is StepStatus.ACTIVE
 
 
 def child_is_needless(turn: Turn, item: WorkItem) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argyll_redis.core.collect import provided_outputs
 from argyll_redis.core.events import AttributeSet, StepCompleted, StepFailed, StepSkipped
 from argyll_redis.core.inputs import InputState, Want, is_closed, state_of
-from argyll_redis.core.model import JSON, Attribute, Collect, OnFailure, Role, Step, StepId
+from argyll_redis.core.model import JSON, Attribute, Collect, OnFailure, Role, Step, StepId, StepType
 from argyll_redis.core.state import RootCause, StepRun, StepStatus
 from argyll_redis.core.turn import Turn
 from argyll_redis.errors import ScriptError
@@ -119,6 +119,7 @@ def conclude_step(turn: Turn) -> bool:
         is_over = run.over == run.size
         if run.failed and (policy is OnFailure.FAIL_FAST or (policy is OnFailure.FINISH and is_over)):
             fail_step(turn, id, _items_error(run), cause=cause, root=run.first_error)
+            turn.orphaning = turn.orphaning or turn.draft.plan.steps[id].type is StepType.FLOW
             return True
         if is_over:
             _complete_step(turn, run, cause)
@@ -158,7 +159,7 @@ def fail_step(
     root = root or RootCause(step, error)
     event = StepFailed(step, error, {"step": root.step, "error": root.error}, inputs, unsatisfied)
     version = turn.emit(event, cause=cause)
-    turn.abandoning = turn.orphaning = True
+    turn.abandoning = True
     step_is_over(turn, step, version)
 
 

@@ -25,7 +25,7 @@ from argyll_redis.core.events_undo import CompFailed, CompRetryScheduled, CompSt
 from argyll_redis.core.limits import MAX_LOSSES
 from argyll_redis.core.model import StepId
 from argyll_redis.core.owed import is_owed_at_once, undoes_all
-from argyll_redis.core.retry import delay_ms, retries_left
+from argyll_redis.core.retry import delay_ms, spent
 from argyll_redis.core.state import StepRun, StepStatus, Undo, WorkItem, WorkStatus
 from argyll_redis.core.turn import Turn
 
@@ -67,6 +67,8 @@ def _undo_next(turn: Turn) -> None:
         item = next((due for run in runs if (due := _first_due(turn, run))), None)
     else:
         is_quiet = not draft.active and not draft.waiting
+        if not is_quiet:  # only what needs not wait: of a step that has failed, or a late success of an item
+            runs = [run for run in runs if run.status is StepStatus.FAILED or run.failed]
         item = next((each for run in runs for each in _owed(turn, run, at_once=not is_quiet)), None)
     if item is not None:
         _release(turn, item)
@@ -153,10 +155,8 @@ def _fail(turn: Turn, item: WorkItem, undo: Undo, error: str, *, cause: int) -> 
 
 def _try_again(turn: Turn, item: WorkItem, undo: Undo, outcome: Unfinished, cause: int) -> None:
     work = turn.draft.plan.steps[item.step].work
-    if work.max_attempts and undo.attempt >= work.max_attempts:
-        _fail(turn, item, undo, f"{outcome.error} (after {undo.attempt} attempts)", cause=cause)
-    elif not retries_left(work, undo.retries):
-        _fail(turn, item, undo, f"{outcome.error} (after {undo.retries} retries)", cause=cause)
+    if over := spent(work, attempt=undo.attempt, retries=undo.retries):
+        _fail(turn, item, undo, f"{outcome.error} ({over})", cause=cause)
     else:
         delay = delay_ms(
             work, retry=undo.retries, token=item.token, attempt=undo.attempt, asked_ms=outcome.after_ms

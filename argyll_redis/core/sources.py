@@ -31,7 +31,7 @@ def sources_of(
 
 
 def _source(view: View, attribute: Attribute | None, value: JSON, before: int) -> Mapping[str, JSON]:
-    if attribute is None or (attribute.mapping is not None and attribute.mapping.script is not None):
+    if attribute is None or attribute.has_script:
         return {"value": value}
     values = [each for each in view.values(attribute.name) if each.version < before]
     if attribute.collect in (Collect.SOME, Collect.ALL):

@@ -508,6 +508,10 @@ class Flow:
     def item(self, step: StepId, index: int) -> WorkItem | None:
         return self.steps[step].items.get(index)
 
+    def items(self, run: StepRun) -> Iterator[WorkItem]:
+        """The items of a step that exist, in item order."""
+        return (run.items[index] for index in sorted(run.items))
+
     def find(self, token: Token) -> tuple[StepId, int] | None:
         """Which work item a token names."""
         return self.tokens.get(token)

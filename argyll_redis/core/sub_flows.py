@@ -152,15 +152,7 @@ def waiting_children(flow: View) -> Iterator[WorkItem]:
         if step.type is StepType.FLOW:
             run = flow.step(id)
             if run.accepted:
-                yield from (item for item in _items(flow, id) if item.is_accepted)
-
-
-def _items(flow: View, id: StepId) -> Iterator[WorkItem]:
-    run = flow.step(id)
-    if isinstance(flow, Flow):
-        yield from (run.items[index] for index in sorted(run.items))
-    else:
-        yield from flow.items(run)
+                yield from (item for item in flow.items(run) if item.is_accepted)
 
 
 def is_waited_for(flow: Flow, parent: Parent) -> bool:

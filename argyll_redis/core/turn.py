@@ -12,7 +12,7 @@ from typing import NamedTuple
 from argyll_redis.core.events import Event
 from argyll_redis.core.inputs import Evaluate, Want, want_of
 from argyll_redis.core.model import JSON, StepId
-from argyll_redis.core.state import Draft, Flow, WorkItem
+from argyll_redis.core.state import Draft, Flow, StepStatus, WorkItem
 
 MAX_ITEMS_A_TURN = 100
 """Items that one transaction starts, skips or abandons; a step started counts its items, at least one, and
@@ -167,6 +167,10 @@ class Turn:
             self._wanted_at = self.draft.version
             self._wants.clear()
         return want_of(self.draft, step, self.evaluate, known=self._wants)
+
+    def matters(self, step: StepId) -> bool:
+        """Whether anybody still waits for what the items of a step come to."""
+        return not self.draft.is_over and self.draft.step(step).status is StepStatus.ACTIVE
 
     def at_of(self, version: int) -> int:
         """When the event of a version was appended; for this turn's own, now."""

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from argyll_redis.errors import StoreUnavailable
+from argyll_redis.store.protocol import CONTROL
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll
@@ -69,7 +70,8 @@ class Metrics(Collector):
         """All figures, and the media type. Those of Redis are left out when it is away."""
         try:
             self._queues = (await self._app.queue_stats())["queues"]
-            self._engines = len(await self._app.engines())
+            # Every engine reads what concerns all of them.
+            self._engines = next(each["engines"] for each in self._queues if each["queue"] == CONTROL)
             self._committed = (await self._app.node()).committer.counters
             self._is_up = True
         except StoreUnavailable:

@@ -10,7 +10,6 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from argyll_redis.core.limits import MAX_BODY_BYTES
-from argyll_redis.core.model import JSON
 from argyll_redis.core.reader import did_you_mean, one_of
 from argyll_redis.core.values import shown
 from argyll_redis.errors import InvalidInput, Problem
@@ -95,9 +94,10 @@ class Route:
     """Whether other parameters are passed over: for callers that add their own."""
     is_socket: bool = False
 
-    @property
-    def segments(self) -> tuple[str, ...]:
-        return tuple(self.path.strip("/").split("/"))
+    segments: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", tuple(self.path.strip("/").split("/")))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,8 +142,3 @@ def _whole(text: str) -> int | None:
     if text.isascii() and text.isdigit() and len(text) <= MAX_WHOLE_DIGITS:
         return int(text)
     return None
-
-
-def object_of(body: Mapping[str, JSON]) -> dict[str, JSON]:
-    """The fields of a body that are not null: null counts as left out."""
-    return {name: value for name, value in body.items() if value is not None}

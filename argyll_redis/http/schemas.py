@@ -166,6 +166,7 @@ WORK_ITEM = obj(
     error=TEXT,
     retry_count=COUNT,
     next_retry_at=WHEN,
+    child=TEXT,
 )
 EXECUTION = obj(
     ("status", "work_items"),

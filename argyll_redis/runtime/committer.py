@@ -286,7 +286,7 @@ class Committer:
         if flow is None:
             return box.needs_version > 0 or not isinstance(box.waiting[0].command, Start)
         is_behind = flow.version < box.needs_version
-        if not (is_behind or box.may_be_anew) or not self._expiry.is_possible(flow):
+        if not self._expiry.is_possible(flow) or not (is_behind or box.may_be_anew):
             return is_behind
         self.cache.drop(flow.id)  # read anew: the server may have another flow of this id, or none
         return True

@@ -24,8 +24,9 @@ class Expiry:
         as long as flows are kept."""
         if flow.is_deactivated:
             return True
-        silent_ms = self._clock.now_ms() - flow.at_of(flow.version)
-        return bool(self._retention_ms and flow.version) and silent_ms >= self._retention_ms
+        if not self._retention_ms or not flow.version:
+            return False
+        return self._clock.now_ms() - flow.at_of(flow.version) >= self._retention_ms
 
     async def has_passed(self, flow: Flow) -> bool:
         """Whether the server has no such flow any more, or another one of its id, and the one that is

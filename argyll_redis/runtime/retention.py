@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 LOOK_MS = 60_000
 """How often a partition is looked at for trees whose time is over."""
 FLOWS_A_ROUND = 100
-"""Flows of a partition that are removed in one call, which takes the server about a millisecond; the
-next call follows with the keeper's next round, about a second later."""
+"""Flows of a partition that are removed in one call; the next call follows with the keeper's next round,
+about a second later."""
 REAP_MS = 600_000
 """How often a partition is looked at for consumers of engines that died."""
 REAP_IDLE_MS = 3_600_000

@@ -63,8 +63,9 @@ def _waiting(flow: Flow) -> Iterator[Parent]:
 def lacking(flow: Flow, family: Family, references: frozenset[tuple[str, str]]) -> Iterator[str]:
     """What a flow lacks of its children, or lacks as a child: `absent <step> <token> <attempt>`,
     `word <payload>` or `cancel`."""
-    told = {payload.rpartition(" ")[0] for stream, payload in references if stream == CONTROL}
-    for item in waiting_children(flow):
+    waiting = list(waiting_children(flow))
+    told = _words(references) if waiting else frozenset[str]()
+    for item in waiting:
         parent = Parent(flow.id, item.step, item.token)
         head = family.heads.get(child_id(*parent))
         if head is None:
@@ -73,6 +74,11 @@ def lacking(flow: Flow, family: Family, references: frozenset[tuple[str, str]]) 
             yield f"{WORD} {word_payload(parent, head.version)}"
     if _is_orphan(flow, family) and not _will_be_cancelled(flow, references):
         yield CANCEL
+
+
+def _words(references: frozenset[tuple[str, str]]) -> frozenset[str]:
+    """What control entries say, without the version that a word ends with."""
+    return frozenset(payload.rpartition(" ")[0] for stream, payload in references if stream == CONTROL)
 
 
 def _is_orphan(flow: Flow, family: Family) -> bool:
@@ -87,10 +93,9 @@ def _is_orphan(flow: Flow, family: Family) -> bool:
 def _will_be_cancelled(flow: Flow, references: frozenset[tuple[str, str]]) -> bool:
     """Whether an entry asks for the end of a child, or for that of more children of its parent."""
     parent = parent_of(flow.id)
-    if (CONTROL, cancel_payload(flow.id)) in references or parent is None:
-        return parent is not None
-    return any(
-        stream == CONTROL and asks_for_children(payload, parent.flow) for stream, payload in references
+    return (CONTROL, cancel_payload(flow.id)) in references or any(
+        stream == CONTROL and parent is not None and asks_for_children(payload, parent.flow)
+        for stream, payload in references
     )
 
 

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from argyll_redis.core.commands import Accepted, Broken, Outcome, Succeeded, Unfinished
 from argyll_redis.core.limits import MAX_BODY_BYTES, MAX_ERROR_CHARS, MAX_RETRY_AFTER_MS
 from argyll_redis.core.model import JSON
+from argyll_redis.core.text import printable
 from argyll_redis.errors import InvalidInput
 from argyll_redis.store.codec import parse
 
@@ -99,14 +100,7 @@ def _problem_text(body: bytes) -> str:
 
 def one_line(text: str) -> str:
     """A text from outside as an error keeps it: not too long, its control characters as escapes."""
-    text = text[:MAX_ERROR_CHARS]
-    if not text.isprintable():
-        text = "".join(each if each.isprintable() else _escaped(each) for each in text)
-    return text[:MAX_ERROR_CHARS]
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode()
+    return printable(text[:MAX_ERROR_CHARS])[:MAX_ERROR_CHARS]
 
 
 # -------------------------------------------------------------------- Retry-After

@@ -1,8 +1,7 @@
 """The one way out: requests to services, through a pool of connections that an engine's calls share.
 
-Behind `HttpClient`, which has one method, so that another library can take aiohttp's place. aiohttp was
-taken as it makes several times as many calls a second as others. It is imported when the first call is
-made: engines without such steps do not need it.
+Behind `HttpClient`, which has one method, so that another library can take aiohttp's place. It is
+imported when the first call is made: engines without such steps do not need it.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from argyll_redis.testing.crew import LONGEST_LEASES, Crew, Running
 from argyll_redis.testing.fates import Fates
 from argyll_redis.testing.observer import Observer
 from argyll_redis.testing.outside import Outside
-from argyll_redis.testing.stage import EPOCH_MS, EVALUATOR, Call, Stage
+from argyll_redis.testing.stage import EVALUATOR, Call, Stage
 from argyll_redis.testing.standins import LOST, Attempts, Later, StandIn, Takes
 from argyll_redis.testing.virtual import MS
 
@@ -353,8 +353,3 @@ def _outcome(given: Any, declared: Declared, job: Job) -> Outcome:
         names = ", ".join(declared.outputs)
         raise InvalidInput(f"replace.{job.step.id}: what comes later is no mapping with {names}")
     return Succeeded({name: check(value, name) for name, value in given.items()})
-
-
-def since_start_ms(at_ms: int) -> int:
-    """The ms from the beginning of a run to a time of its clock."""
-    return at_ms - EPOCH_MS

@@ -132,8 +132,8 @@ def test_wait_gives_up_in_time_and_says_how_the_flow_stands(cli: Cli) -> None:
     assert (answer.status, answer.out, answer.err) == (
         5,
         "",
-        "error: gave up waiting after 50 ms: flow f is active "
-        "and no engine is running (run `argyll engine`)\n",
+        "error: gave up waiting after 50 ms: flow f is active; "
+        "no engine is alive, so nothing runs until one is started\n",
     )
 
 

@@ -66,7 +66,7 @@ TAKEN: tuple[Taken, ...] = (
     Taken(
         "after the outcome no retry is scheduled",
         "core/decide.py",
-        "    if not _matters(turn, item.step):\n        _fail(turn, item, rules.ABANDONED",
+        "    if not turn.matters(item.step):\n        _fail(turn, item, rules.ABANDONED",
         "    if attempt < 0:\n        _fail(turn, item, rules.ABANDONED",
         "test_outside_life.py::test_after_the_outcome_nothing_new_starts",
     ),

@@ -53,7 +53,6 @@ TURNS = 60
 """Turns of random fate, before what is left is delivered."""
 MAX_TURNS = 2_000
 """Turns within which every flow has to end."""
-MATCHES = ("True", "True", "value", "value", "value", "odd({'': value})", "fail()")
 PREDICATES = (None,) * 30 + ("True", "False", "fail()", "odd(names)", "odd(names)")
 
 MAPPINGS = ("value", "[value, value]", "nothing", "value[:2]", "{'of': value}")

@@ -73,6 +73,10 @@ INSTEAD: dict[str, tuple[str, str]] = {
 }
 """Commands that are not run as they stand: why, and the file that runs the like of them."""
 
+KILLS = ("docs/guide/operate.md",)
+"""Pages on which engines with short leases are killed: where a machine is too busy for those leases, a
+second reader has to see what the page shows."""
+
 STAGED: dict[str, str] = {
     "docs/guide/extend.md": "tests/docs/test_extend.py",
     "docs/examples/order/README.md": "tests/docs/test_order.py",
@@ -94,11 +98,11 @@ def shown_commands() -> Iterator[tuple[str, str]]:
     "page", [each for each in console_pages() if name_of(each) not in STAGED], ids=name_of
 )
 def test_a_pages_commands_print_what_it_shows(page: Path, tmp_path: Path) -> None:
-    """Engines with short leases are killed on pages: where a machine is too busy for them, a second
-    reader has to see what the page shows."""
     try:
         _follow(page, tmp_path / "first")
     except AssertionError:
+        if name_of(page) not in KILLS:
+            raise
         _follow(page, tmp_path / "second")
 
 

@@ -11,7 +11,7 @@ from servers import StoreFactory
 
 from argyll_redis import Argyll
 from argyll_redis.http.api import Api
-from argyll_redis.runtime import catalogs, engine, follower, keeper
+from argyll_redis.runtime import catalogs, follower, intake, keeper
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.memory_server import MemoryServer
 from tests.api.api_apps import Apps
@@ -20,7 +20,7 @@ from tests.api.api_apps import Apps
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes engines and followers look around more often."""
-    monkeypatch.setattr(engine, "BLOCK_MS", 200, raising=False)
+    monkeypatch.setattr(intake, "BLOCK_MS", 200)
     monkeypatch.setattr(follower, "BLOCK_MS", 200)
     monkeypatch.setattr(keeper, "KEEP_MS", 100)
     monkeypatch.setattr(catalogs, "LOOK_MS", 20)

@@ -96,7 +96,16 @@ async def test_answers_are_as_they_are_described(apps: Apps) -> None:
     def fails(a: int) -> int:
         raise ZeroDivisionError
 
-    await app.register_steps([DOUBLE, TRIPLE])
+    nested = {
+        "id": "nested",
+        "type": "flow",
+        "attributes": {
+            "a": {"role": "required"},
+            "n": {"role": "output", "output": {"mapping": {"name": "b"}}},
+        },
+        "flow": {"goals": ["double"]},
+    }
+    await app.register_steps([DOUBLE, TRIPLE, nested])
     await apps.run(app)
     start = {"id": "f", "goals": ["triple"], "init": {"a": [2]}, "labels": {"x": "y"}, "metadata": {"m": 1}}
     asked: list[tuple[str, str, Any]] = [
@@ -104,7 +113,8 @@ async def test_answers_are_as_they_are_described(apps: Apps) -> None:
         ("PUT", "/engine/step/other", {**DOUBLE, "id": "other", "name": "n"}),
         ("POST", "/engine/flow", start),
         ("POST", "/engine/flow", {**start, "id": "g", "goals": ["each"], "init": {"many": [[1, 2]]}}),
-        *(("GET", f"/engine/flow/{id}{rest}", None) for id in "fg" for rest in ("", "/status", "/events")),
+        ("POST", "/engine/flow", {**start, "id": "h", "goals": ["nested"]}),
+        *(("GET", f"/engine/flow/{id}{rest}", None) for id in "fgh" for rest in ("", "/status", "/events")),
         ("GET", "/engine/flow/f/why/triple", None),
         ("GET", "/engine/flow", None),
         ("POST", "/engine/flow/query", {"limit": 1}),
@@ -130,7 +140,7 @@ async def test_answers_are_as_they_are_described(apps: Apps) -> None:
             assert answer.status_code in (200, 201), answer.text
             assert mismatch(route.answers[answer.status_code].schema or {}, answer.json()) == "", path
             seen.add(route.name)
-            if body and body.get("id") in ("f", "g") and path == "/engine/flow":
+            if body and body.get("id") in ("f", "g", "h") and path == "/engine/flow":
                 await deactivated(app.flow(body["id"]))
     not_json = {"show_metrics", "follow", "take_outcome"}
     assert seen | not_json == {route.name for route in ROUTES}

@@ -11,9 +11,9 @@ A reference is text. An entry of `work:<queue>` is `<flow> <token> <attempt> <ve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from argyll_redis.core import events as e
 from argyll_redis.core import events_undo as undo
@@ -148,22 +148,27 @@ def outbox(
 
 
 def _effects_of(draft: Draft, event: e.Event, version: int, effects: list[Effect]) -> None:
-    match event:
-        case e.WorkStarted():
-            _release(draft, event, version, effects)
-        case undo.CompStarted():
-            _release_undo(draft, event, version, effects)
-        case e.FlowStarted():
-            effects.append(PlanUse(event.plan))
-            effects.append(Status(FlowStatus.ACTIVE, labels=event.labels, is_child=is_child(draft.id)))
-        case e.FlowCompleted() | e.FlowFailed():
-            effects.append(Status(draft.status, error=draft.error, is_child=is_child(draft.id)))
-            if parent := parent_of(draft.id):
-                effects.append(Control(word_payload(parent, version)))
-        case e.FlowDeactivated():
-            effects.append(Closed(is_child=is_child(draft.id)))
-        case _:
-            pass
+    asks = EFFECTS.get(type(event))
+    if asks is not None:
+        asks(draft, event, version, effects)
+
+
+def _start(draft: Draft, event: e.FlowStarted, version: int, effects: list[Effect]) -> None:
+    del version
+    effects.append(PlanUse(event.plan))
+    effects.append(Status(FlowStatus.ACTIVE, labels=event.labels, is_child=is_child(draft.id)))
+
+
+def _end(draft: Draft, event: e.Event, version: int, effects: list[Effect]) -> None:
+    del event
+    effects.append(Status(draft.status, error=draft.error, is_child=is_child(draft.id)))
+    if parent := parent_of(draft.id):
+        effects.append(Control(word_payload(parent, version)))
+
+
+def _close(draft: Draft, event: e.Event, version: int, effects: list[Effect]) -> None:
+    del event, version
+    effects.append(Closed(is_child=is_child(draft.id)))
 
 
 def _release(draft: Draft, event: e.WorkStarted, version: int, effects: list[Effect]) -> None:
@@ -183,6 +188,17 @@ def _release_undo(draft: Draft, event: undo.CompStarted, version: int, effects: 
         effects.append(Release(draft.plan.steps[event.step].queue, undo_payload(draft.id, item)))
 
 
+EFFECTS: Mapping[type[e.Event], Callable[[Draft, Any, int, list[Effect]], None]] = {
+    e.FlowStarted: _start,
+    e.WorkStarted: _release,
+    undo.CompStarted: _release_undo,
+    e.FlowCompleted: _end,
+    e.FlowFailed: _end,
+    e.FlowDeactivated: _close,
+}
+"""What each event asks for; the others ask for nothing."""
+
+
 def _is_undo_released(item: WorkItem) -> bool:
     """Whether an attempt to undo waits for an engine, or for what an engine will say of it."""
     return item.status is WorkStatus.COMPENSATING and item.undo is not None and not item.undo.is_waiting
@@ -191,19 +207,18 @@ def _is_undo_released(item: WorkItem) -> bool:
 def _set_timers(draft: Draft, effects: list[Effect]) -> None:
     """Sets the due entries that the turn brought, each counted from its own time, and drops those
     that have nothing left to decide."""
-    before: dict[str, int] = {}
-    after: dict[str, int] = {}
+    before, after = _flow_timers(draft.base), _flow_timers(draft)
     for was, item in draft.changed_items():
-        if was is not None:
-            before.update(_item_timer(draft.id, was))
-        after.update(_item_timer(draft.id, item))
-    before.update(_flow_timers(draft.base))
-    after.update(_flow_timers(draft))
+        if was is not None and (timer := _item_timer(draft.id, was)):
+            before[timer[0]] = timer[1]
+        if timer := _item_timer(draft.id, item):
+            after[timer[0]] = timer[1]
     if draft.deadlines is not draft.base.deadlines:
         before.update(_deadline_timers(draft.base))
         after.update(_deadline_timers(draft))
-    effects.extend(Timer(member, after[member]) for member in after if member not in before)
-    effects.extend(Settled(member) for member in before if member not in after)
+    if before or after:
+        effects.extend(Timer(member, after[member]) for member in after if member not in before)
+        effects.extend(Settled(member) for member in before if member not in after)
 
 
 def _is_released(item: WorkItem) -> bool:
@@ -211,15 +226,15 @@ def _is_released(item: WorkItem) -> bool:
     return item.status is WorkStatus.ACTIVE and not item.accepted_version
 
 
-def _item_timer(flow: str, item: WorkItem) -> dict[str, int]:
+def _item_timer(flow: str, item: WorkItem) -> tuple[str, int] | None:
     """The due entry that an item has, if any, and its delay."""
     if item.is_waiting:
-        return {retry_member(flow, item.token, item.due_attempt): item.due_delay_ms}
+        return retry_member(flow, item.token, item.due_attempt), item.due_delay_ms
     if item.is_accepted and item.timeout_ms:
-        return {expire_member(flow, item.token, item.attempt): item.timeout_ms}
+        return expire_member(flow, item.token, item.attempt), item.timeout_ms
     if item.undo is not None and item.undo.is_waiting:
-        return {undo_retry_member(flow, item.token, item.undo.due_attempt): item.undo.due_delay_ms}
-    return {}
+        return undo_retry_member(flow, item.token, item.undo.due_attempt), item.undo.due_delay_ms
+    return None
 
 
 def _flow_timers(view: View) -> dict[str, int]:

@@ -24,7 +24,7 @@ from argyll_redis.core.rules_over import (
     skip_closed,
     skip_unwanted,
 )
-from argyll_redis.core.rules_start import check_items, check_step, start_items, start_step
+from argyll_redis.core.rules_start import check_items, check_step, look_at_fresh, start_items, start_step
 from argyll_redis.core.rules_undo import undo_items
 from argyll_redis.core.state import RootCause, StepRun, StepStatus, WorkItem
 from argyll_redis.core.turn import Turn
@@ -144,22 +144,24 @@ def deactivate(turn: Turn) -> bool:
     return False
 
 
-RULES: tuple[Rule, ...] = (
-    close_inputs,
-    conclude_step,
-    skip_closed,
-    skip_unwanted,
-    end_flow,
-    check_step,
-    check_items,
-    start_step,
-    start_items,
-    start_deadlines,
-    abandon,
-    end_children,
-    undo_items,
-    deactivate,
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("touched", close_inputs),
+    ("changed", conclude_step),
+    ("closed", skip_closed),
+    ("unwanted", skip_unwanted),
+    ("ending", end_flow),
+    ("ready", check_step),
+    ("unchecked", check_items),
+    ("fit", start_step),
+    ("fresh", look_at_fresh),
+    ("hungry", start_items),
+    ("timing", start_deadlines),
+    ("abandoning", abandon),
+    ("orphaning", end_children),
+    ("draft", undo_items),
+    ("draft", deactivate),
 )
+"""Each rule with what of the turn it looks at: while there is nothing on that, it has nothing to do."""
 
 MAX_ROUNDS = 100
 """Rounds of rules allowed for each step of the plan and each item of a turn: a fixed point that is
@@ -178,4 +180,7 @@ def settle(turn: Turn) -> None:
 
 def _round(turn: Turn) -> bool:
     """Runs the rules in order, up to the first after which an earlier one may have something to do."""
-    return any(rule(turn) for rule in RULES)
+    for looked_at, rule in RULES:  # noqa: SIM110 - twice as fast as any(), and this is run more than anything
+        if getattr(turn, looked_at) and rule(turn):
+            return True
+    return False

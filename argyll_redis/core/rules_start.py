@@ -151,10 +151,17 @@ def start_step(turn: Turn) -> bool:
         if _is_still_wanted(turn, step.id):
             _start(turn, step, recorded, cause)
             return True
+    return False
+
+
+def look_at_fresh(turn: Turn) -> bool:
+    """A step that has just started starts its items, or is over when it has none."""
+    if turn.draft.is_over:
+        return False
     for id, version in turn.fresh.items():
         turn.changed.add(id, version)
     turn.fresh.clear()
-    return bool(turn.changed)
+    return True
 
 
 def _is_still_wanted(turn: Turn, id: StepId) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple, Self
 
@@ -86,6 +87,9 @@ WORK_MOVES: Mapping[WorkStatus, frozenset[WorkStatus]] = {
     WorkStatus.COMPENSATED: frozenset(),
     WorkStatus.COMPENSATION_FAILED: frozenset(),
 }
+
+TOKENS = 1_024
+"""Tokens that were derived lately: one turn asks for the same ones several times."""
 
 THE_FLOW = "*"
 """The scope of a flow in `lingering`; a step's is its id."""
@@ -397,6 +401,7 @@ class StepRun:
         return (own, {index: item.picture() for index, item in sorted(self.items.items())})
 
 
+@lru_cache(maxsize=TOKENS)
 def token_of(seed: str, step: StepId, index: int) -> Token:
     """Names a work item: 128 bits that follow from the flow's secret seed, the step and the index."""
     digest = blake2b(f"{step}\0{index}".encode(), digest_size=16, key=bytes.fromhex(seed))
@@ -538,22 +543,6 @@ class Flow:
         return plain
 
 
-_SCALARS = (
-    "version",
-    "status",
-    "active",
-    "accepted",
-    "waiting",
-    "lingering",
-    "deadlines",
-    "undos",
-    "error",
-    "root_cause",
-    "ended_version",
-    "deactivated_version",
-)
-
-
 class Draft:
     """A flow with changes that are not committed yet. Events apply themselves to it."""
 
@@ -571,6 +560,7 @@ class Draft:
         "deadlines",
         "ended_version",
         "error",
+        "is_over",
         "linger_ms",
         "lingering",
         "plan",
@@ -589,6 +579,8 @@ class Draft:
         self.base = base
         self.version = base.version
         self.status = base.status
+        self.is_over = base.is_over
+        """Whether the outcome is decided."""
         self.active = base.active
         self.accepted = base.accepted
         self.waiting = base.waiting
@@ -615,11 +607,6 @@ class Draft:
     @property
     def id(self) -> str:
         return self.base.id
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the outcome is decided."""
-        return self.status is not FlowStatus.ACTIVE
 
     @property
     def is_deactivated(self) -> bool:
@@ -736,6 +723,7 @@ class Draft:
         if status not in FLOW_MOVES[self.status]:
             raise InvariantBroken(f"flow {self.id} cannot go from {self.status} to {status}")
         self.status = status
+        self.is_over = status is not FlowStatus.ACTIVE
 
     def merge(self, *, first: int, at: int, tx: str) -> None:
         """Makes the changes of one transaction the flow's own: from version `first` on, at `at`.
@@ -743,8 +731,18 @@ class Draft:
         A transaction may come in two parts, when a log was read in pages.
         """
         base = self.base
-        for name in _SCALARS:
-            setattr(base, name, getattr(self, name))
+        base.version = self.version
+        base.status = self.status
+        base.active = self.active
+        base.accepted = self.accepted
+        base.waiting = self.waiting
+        base.lingering = self.lingering
+        base.deadlines = self.deadlines
+        base.undos = self.undos
+        base.error = self.error
+        base.root_cause = self.root_cause
+        base.ended_version = self.ended_version
+        base.deactivated_version = self.deactivated_version
         for name, value in self._terms.items():
             setattr(base, name, value)
         base.steps.update(self._runs)

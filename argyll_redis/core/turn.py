@@ -29,30 +29,29 @@ class Decided(NamedTuple):
     by: str
 
 
-class Worklist:
-    """Names to look at, each once, with the version that first led there; taken in a fixed order."""
+class Worklist(dict[str, int]):
+    """Names to look at, each once, with the version that first led there; taken in a fixed order.
 
-    __slots__ = ("_causes", "_heap")
+    A dict, so that asking whether there is anything on it, which the rules do all the time, costs nothing.
+    """
+
+    __slots__ = ("_heap",)
 
     def __init__(self) -> None:
-        self._causes: dict[str, int] = {}
         self._heap: list[tuple[int, str]] = []
 
-    def __len__(self) -> int:
-        return len(self._causes)
-
     def add(self, name: str, cause: int) -> None:
-        if name not in self._causes:
-            self._causes[name] = cause
+        if name not in self:
+            self[name] = cause
             heappush(self._heap, (self._rank(name), name))
 
     def take(self) -> tuple[str, int]:
         """Takes the first name off; gives its cause with it."""
         _, name = heappop(self._heap)
-        return name, self._causes.pop(name)
+        return name, self.pop(name)
 
     def clear(self) -> None:
-        self._causes.clear()
+        super().clear()
         self._heap.clear()
 
     def _rank(self, name: str) -> int:
@@ -66,7 +65,7 @@ class StepList(Worklist):
     __slots__ = ("_draft",)
 
     def __init__(self, draft: Draft) -> None:
-        super().__init__()
+        self._heap = []
         self._draft = draft
 
     def _rank(self, name: str) -> int:

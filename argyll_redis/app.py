@@ -24,8 +24,9 @@ from argyll_redis.moving import Moving
 from argyll_redis.outside import Outside
 from argyll_redis.querying import Querying
 from argyll_redis.reading import Reading
+from argyll_redis.repairing import Repairing
 from argyll_redis.runtime.clock import new_id
-from argyll_redis.runtime.engine import EngineConfig
+from argyll_redis.runtime.engine_config import EngineConfig
 from argyll_redis.runtime.node import Node
 from argyll_redis.runtime.open import open_store
 from argyll_redis.starting import Goals, Starter
@@ -62,13 +63,14 @@ class StepOptions(TypedDict, total=False):
     labels: Mapping[str, str] | None
 
 
-class Argyll(CatalogApi, Outside, Moving, Doctor, Reading, Querying, Watching, Health):
+class Argyll(CatalogApi, Outside, Moving, Doctor, Repairing, Reading, Querying, Watching, Health):
     """A namespace, and the python steps that this process declares for it.
 
-    `url` is one of `redis://`, `rediss://`, `unix://` and `memory://` (this process only). `register`
-    says what happens to declared steps that are registered differently: `update` changes them,
-    `strict` refuses, `sync` also removes those that this app no longer declares (an app is known by
-    the modules of its functions). An app with a `version` never overwrites the steps of a later one.
+    `url` is one of `redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://` and
+    `memory://` (this process only). `register` says what happens to declared steps that are registered
+    differently: `update` changes them, `strict` refuses, `sync` also removes those that this app no longer
+    declares (an app is known by the modules of its functions). An app with a `version` never overwrites the
+    steps of a later one.
 
     An app may be used in several event loops, and again after `close`; it then connects anew.
     """
@@ -210,7 +212,9 @@ class Argyll(CatalogApi, Outside, Moving, Doctor, Reading, Querying, Watching, H
 
     def make_store(self) -> Store:
         """Makes a store of the app's place, not yet open. Raises `InvalidInput`."""
-        return self._make_store() if self._make_store else open_store(self.url, self.namespace)
+        if self._make_store:
+            return self._make_store()
+        return open_store(self.url, self.namespace, copies=self.config.copies)
 
     async def _opened(self) -> Node:
         store = self.make_store()

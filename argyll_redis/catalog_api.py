@@ -24,6 +24,7 @@ from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.parse import with_defaults
 from argyll_redis.core.reader import did_you_mean
 from argyll_redis.core.step_json import step_to_json
+from argyll_redis.core.values import shown
 from argyll_redis.declare import Declared
 from argyll_redis.errors import UnknownStep
 from argyll_redis.store.codec import decode
@@ -162,7 +163,7 @@ class CatalogApi:
         registered = catalog.steps.get(StepId(id)) or catalog.steps.get(StepId(id.lower()))
         if registered is None:
             mend = did_you_mean(id, catalog.steps)
-            raise UnknownStep(f'no step "{id}" is registered' + (f" ({mend})" if mend else ""))
+            raise UnknownStep(f'no step "{shown(id)}" is registered' + (f" ({mend})" if mend else ""))
         return step_to_json(with_defaults(registered.step, self.config.retry))
 
 

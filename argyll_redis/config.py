@@ -11,11 +11,16 @@ from argyll_redis.core.limits import MAX_DURATION_MS, MAX_RETRIES
 from argyll_redis.core.model import Backoff, RetryDefaults
 from argyll_redis.errors import InvalidInput, Problem
 from argyll_redis.steps.http_address import read_allow_list
+from argyll_redis.store.copies import COPY_LIMIT_MS, Copies
 
 MIN_LEASE_MS = 100
 """A shorter lease runs out between two renewals of a busy process."""
 MAX_LEASE_MS = 3_600_000
 """A longer one leaves work of a dead engine alone for more than an hour."""
+MAX_REPLICAS = 100
+"""More than anybody has: a wait for more would be a slip."""
+MAX_WAIT_MS = 10_000
+"""A call that waits for longer holds up those behind it for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,12 @@ class AppConfig:
     http_allow: tuple[str, ...] = ()
     """Host names, addresses and networks (`10.0.0.0/8`) that step calls may go to; empty allows all but
     those that are closed to every call, such as link-local ones."""
+    wait_replicas: int = 0
+    """How many replicas of Redis must have a commit before it is answered, and before work begins."""
+    wait_aof: bool = False
+    """Whether it must be in the append-only file, on the disk, of the server and of those replicas."""
+    wait_limit_ms: int = COPY_LIMIT_MS
+    """How long one call waits for that; what is not there then is not answered, and sent again."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, all of them together, with `InvalidInput`."""
@@ -51,6 +62,8 @@ class AppConfig:
                 ("grace_ms", self.grace_ms, 0, MAX_DURATION_MS),
                 ("memo_ttl_ms", self.memo_ttl_ms, 1, MAX_DURATION_MS),
                 ("retention_ms", self.retention_ms, 0, MAX_DURATION_MS),
+                ("wait_replicas", self.wait_replicas, 0, MAX_REPLICAS),
+                ("wait_limit_ms", self.wait_limit_ms, 1, MAX_WAIT_MS),
                 ("max_retries", retry.max_retries, -1, MAX_RETRIES),
                 ("init_backoff_ms", retry.init_backoff_ms, 1, MAX_DURATION_MS),
                 ("max_backoff_ms", retry.max_backoff_ms, 1, MAX_DURATION_MS),
@@ -69,6 +82,11 @@ class AppConfig:
             problems.append(Problem("http_allow", str(error), "use names such as api.test, or 10.0.0.0/8"))
         if problems:
             raise InvalidInput(problems=problems)
+
+    @property
+    def copies(self) -> Copies:
+        """What a commit waits for."""
+        return Copies(self.wait_replicas, on_disk=self.wait_aof, limit_ms=self.wait_limit_ms)
 
     def changed(self, settings: Mapping[str, Any]) -> AppConfig:
         """A copy with other settings, those of `retry` by their own names. Raises `InvalidInput`."""

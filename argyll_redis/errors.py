@@ -32,6 +32,18 @@ class Problem:
         return f"{place}{self.what}" + (f" ({self.mend})" if self.mend else "")
 
 
+MAX_PROBLEMS = 100
+"""Problems that one refusal lists. What was given may be full of them, and the answer must not be many
+times as large."""
+
+
+def _bounded(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    more = len(problems) - MAX_PROBLEMS
+    if more <= 0:
+        return problems
+    return (*problems[:MAX_PROBLEMS], Problem("", f"{more:,} more", "mend these first"))
+
+
 class ArgyllError(Exception):
     """Something went wrong in argyll_redis."""
 
@@ -51,7 +63,7 @@ class Invalid(ArgyllError):
     http_status = 400
 
     def __init__(self, message: str | None = None, *, problems: Iterable[Problem] = ()) -> None:
-        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.problems: tuple[Problem, ...] = _bounded(tuple(problems))
         listed = "; ".join(str(problem) for problem in self.problems)
         super().__init__(": ".join(part for part in (message, listed) if part) or None)
 
@@ -197,12 +209,22 @@ class StoreUnfit(StoreUnavailable):
     """Redis cannot be used as it is."""
 
 
+class CallRefused(StoreUnfit):
+    """Redis found fault with what was asked of it."""
+
+
 class NamespaceEmptied(StoreUnavailable):
     """The namespace was emptied or replaced while in use; nothing more is written to it."""
 
 
 class HistoryLost(StoreUnavailable):
     """Redis lost or forked the history of a flow; the flow is left alone."""
+
+    def __init__(self, message: str | None = None, *, others_may_go_on: bool = False) -> None:
+        self.others_may_go_on = others_may_go_on
+        """Whether only what this process remembers speaks against the log: one that never knew more can
+        read it, and goes on."""
+        super().__init__(message)
 
 
 class EventsMissed(ArgyllError):

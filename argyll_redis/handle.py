@@ -22,9 +22,8 @@ from argyll_redis.errors import (
     UnknownFlow,
 )
 from argyll_redis.progress import progress
-from argyll_redis.runtime.clock import spread_ms
 from argyll_redis.runtime.follower import Following, check_instance
-from argyll_redis.views import flow_state, show_events
+from argyll_redis.views import flow_state, making_sense_of, show_events
 
 if TYPE_CHECKING:
     from argyll_redis.app import Argyll
@@ -65,7 +64,8 @@ class FlowHandle:
                 flow_id=self.id,
                 root_cause={"step": root.step, "error": root.error} if root else {"error": flow.error or ""},
             )
-        return result_of(flow)
+        with making_sense_of(self.id):
+            return result_of(flow)
 
     async def outcome(self, timeout_ms: int | None = None) -> dict[str, JSON]:
         """Waits for the outcome and gives `{id, status, result, error}`; a failed flow has no result,
@@ -75,10 +75,12 @@ class FlowHandle:
         """
         flow = await self._outcome(timeout_ms)
         is_failed = flow.status is FlowStatus.FAILED
+        with making_sense_of(self.id):
+            result = None if is_failed else result_of(flow)
         return {
             "id": self.id,
             "status": str(flow.status),
-            "result": None if is_failed else result_of(flow),
+            "result": result,
             "error": flow.error or "failed" if is_failed else None,
         }
 
@@ -128,7 +130,8 @@ class FlowHandle:
             await check_instance(node.store)
             raise UnknownFlow(f'no flow "{self.id}" exists')
         if head.fields.get("status") != FlowStatus.ACTIVE:
-            return await node.load_together(self.id)
+            flow = await node.load_together(self.id)
+            return flow if flow.is_over else None  # another server may have answered, that was behind
         if head.sealed:
             raise FlowImported(f'flow "{self.id}" was imported while it was active: it comes to no outcome')
         return None
@@ -154,7 +157,7 @@ class FlowHandle:
                     return
                 if not page:
                     await following.wait()
-                page = await _patiently(following, partial(node.logs.events, self.id, flow.version))
+                page = await _patiently(following, partial(node.logs.beyond, flow))
 
     async def watch(self, *, interval_ms: int = WATCH_INTERVAL_MS) -> AsyncGenerator[dict[str, JSON], None]:
         """Gives how far the flow is (see `progress.progress`), and again whenever it went on, until it is
@@ -169,7 +172,9 @@ class FlowHandle:
             if flow.version == 0:
                 raise UnknownFlow(f'no flow "{self.id}" exists')
             while True:
-                yield progress(flow)
+                with making_sense_of(self.id):
+                    shape = progress(flow)
+                yield shape
                 if flow.is_deactivated or flow.is_imported:
                     return
                 await asyncio.sleep(interval_ms / 1000)
@@ -198,4 +203,4 @@ async def _patiently(following: Following, ask: Callable[[], Awaitable[T]]) -> T
             if following.error is not None:
                 raise following.error from None
             log.warning("a look at flow %s is tried again: %s", following.flow_id, error)
-            await asyncio.sleep(spread_ms(ERROR_DELAY_MS) / 1000)
+            await following.rest(ERROR_DELAY_MS)

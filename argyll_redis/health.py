@@ -20,7 +20,8 @@ from argyll_redis.core.plan import make_plan
 from argyll_redis.core.plan_family import UNKNOWN_VALUES
 from argyll_redis.core.reader import did_you_mean
 from argyll_redis.core.sub_flows import guaranteed_inputs
-from argyll_redis.errors import ArgyllError, StoreUnavailable, UnknownStep
+from argyll_redis.core.values import shown
+from argyll_redis.errors import ArgyllError, StoreUnavailable, StoreUnfit, UnknownStep
 from argyll_redis.runtime.clock import spread_ms
 from argyll_redis.runtime.follower import check_instance
 from argyll_redis.store.codec import decode, encode
@@ -71,8 +72,8 @@ class Health:
         async def node(self) -> Node: ...
 
     async def check_ready(self) -> None:
-        """Asks Redis whether this process can work: it is there, runs scripts, and the namespace is the
-        one that was opened.
+        """Asks Redis whether this process can work: it is there, runs scripts, takes what this process
+        writes, and the namespace is the one that was opened.
 
         Raises `StoreUnavailable`.
         """
@@ -81,9 +82,15 @@ class Health:
                 node = await self.node()
                 if node.committer.fatal is not None:
                     raise StoreUnavailable(str(node.committer.fatal))
+                if node.committer.breaker.is_open:
+                    raise StoreUnfit(node.committer.breaker.reason)
                 await check_instance(node.store)
         except TimeoutError:
             raise StoreUnavailable(f"Redis gave no reply within {READY_LIMIT_S} s") from None
+
+    async def left_alone(self) -> dict[str, int]:
+        """How many flows this process leaves alone, by reason, as it cannot go on with them."""
+        return (await self.node()).committer.left_alone.counted()
 
     async def step_health(self) -> dict[str, JSON]:
         """How every registered step is: `{health: {step: {status, error, engines}}, count}`. `engines`
@@ -105,7 +112,7 @@ class Health:
         found = health.get(step) or health.get(step.lower())
         if found is None:
             mend = did_you_mean(step, health)
-            raise UnknownStep(f'no step "{step}" is registered' + (f" ({mend})" if mend else ""))
+            raise UnknownStep(f'no step "{shown(step)}" is registered' + (f" ({mend})" if mend else ""))
         return found
 
     @asynccontextmanager

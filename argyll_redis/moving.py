@@ -17,6 +17,7 @@ from argyll_redis.errors import FlowConflict, HistoryLost, InvalidInput, Problem
 from argyll_redis.runtime.effects import kept_beside
 from argyll_redis.steps.context import Values
 from argyll_redis.store.protocol import ImportedLog, partition_of
+from argyll_redis.views import making_sense_of
 
 if TYPE_CHECKING:
     from argyll_redis.handle import FlowHandle
@@ -73,15 +74,18 @@ class Moving:
         on the steps that are registered now; a child's as a flow of its own, that nobody waits for.
         Raises what `start` raises, and `UnknownFlow`."""
         flow = await self.load(flow_id)
-        request = {
-            "goals": list(flow.plan.goals),
-            "init": {name: Values(*values) for name, values in flow.init.items()},
-            "id": id,
-            "labels": dict(flow.labels),
-            "metadata": {name: flow.metadata[name] for name in flow.metadata if name not in PARENT_METADATA},
-            "compensate": flow.compensate,
-            "timeout_ms": flow.timeout_ms or None,
-        }
+        with making_sense_of(flow_id):
+            request = {
+                "goals": list(flow.plan.goals),
+                "init": {name: Values(*values) for name, values in flow.init.items()},
+                "id": id,
+                "labels": dict(flow.labels),
+                "metadata": {
+                    name: flow.metadata[name] for name in flow.metadata if name not in PARENT_METADATA
+                },
+                "compensate": flow.compensate,
+                "timeout_ms": flow.timeout_ms or None,
+            }
         [started] = await self.start_many([request])
         if isinstance(started, Exception):
             raise started

@@ -18,6 +18,7 @@ from argyll_redis.core.commands import (
 from argyll_redis.core.limits import MAX_ERROR_CHARS, MAX_EVENT_BYTES
 from argyll_redis.core.model import JSON, StepId, Token
 from argyll_redis.core.parse_request import read_flow_id
+from argyll_redis.core.values import shown
 from argyll_redis.errors import FlowImported, InvalidInput, Problem, UnknownFlow, UnknownToken
 from argyll_redis.store.codec import check, encode
 
@@ -77,7 +78,7 @@ class Outside:
         origin: str = "operator",
         attempt: int | None = None,
     ) -> bool:
-        unknown = UnknownToken(f'no flow "{flow}" with a step "{step}" has this token')
+        unknown = UnknownToken(f'no flow "{shown(flow)}" with a step "{shown(step)}" has this token')
         if not isinstance(step, str) or not isinstance(token, str):
             raise unknown
         command = Report(self.by(origin), Token(token), outcome, attempt, step=StepId(step.lower()))

@@ -120,7 +120,7 @@ def _listed(row: Row, head: Head) -> dict[str, JSON]:
         "id": flow_id,
         "status": head.fields.get("status", ""),
         "timestamp": rfc3339(at),
-        "labels": decode(head.fields["labels"].encode()) if "labels" in head.fields else {},
+        "labels": _labels(head),
     }
     if "error" in head.fields:
         shape["error"] = head.fields["error"]
@@ -291,5 +291,13 @@ def _is_match(head: Head, query: Query) -> bool:
         return False
     if not query.labels:
         return True
-    labels = decode(head.fields["labels"].encode()) if "labels" in head.fields else {}
-    return query.labels.items() <= labels.items()
+    return query.labels.items() <= _labels(head).items()
+
+
+def _labels(head: Head) -> dict[str, str]:
+    """The labels of a flow. None where they cannot be read: one flow must not keep the others from a list."""
+    try:
+        found = decode(head.fields.get("labels", "{}").encode("utf-8", "replace"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from argyll_redis.core.audit import Violation, audit_log
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.explain import Clause, explain
 from argyll_redis.core.explain_waiting import waiting_for
@@ -16,37 +17,35 @@ from argyll_redis.core.parse_request import read_flow_id
 from argyll_redis.core.reader import did_you_mean
 from argyll_redis.core.state import Flow, FlowStatus, StepStatus
 from argyll_redis.core.sub_flows import child_of
-from argyll_redis.errors import (
-    HistoryLost,
-    InvalidInput,
-    InvariantBroken,
-    UnknownEvent,
-    UnknownFlow,
-    UnknownStep,
-)
-from argyll_redis.reading_children import Asking, audit_tree, why_children
-from argyll_redis.store.protocol import EngineInfo, Head
-from argyll_redis.views import flow_state, rfc3339, show_events
+from argyll_redis.core.values import shown
+from argyll_redis.errors import InvalidInput, UnknownFlow, UnknownStep
+from argyll_redis.looking import find_namespace
+from argyll_redis.reading_children import Asking, why_children
+from argyll_redis.runtime.clock import new_id
+from argyll_redis.runtime.node import Node
+from argyll_redis.store.protocol import EngineInfo, Store
+from argyll_redis.views import flow_state, rests_on_a_log, rfc3339, show_events
 
 if TYPE_CHECKING:
-    from argyll_redis.runtime.node import Node
+    from argyll_redis.audit import Report
     from argyll_redis.starting import Starter
+
 
 INDEXES = ("open", *(f"done:{status}" for status in FlowStatus))
 """Which have every root flow among them. In `done:active` are those that were imported while active."""
 MAX_LISTED = 1_000
 """Flows in one list."""
-AUDITED_AT_A_TIME = 100
-"""Logs that an audit reads together."""
 
 
 class Reading:
     """What can be asked of a namespace; mixed into `Argyll`."""
 
     if TYPE_CHECKING:
+        namespace: str
         _starter: Starter
 
         async def node(self) -> Node: ...
+        def make_store(self) -> Store: ...
 
     async def load(self, flow_id: str, *, at: int | None = None) -> Flow:
         """Folds a flow from its log, up to a version. Raises `UnknownFlow`, `InvalidInput`."""
@@ -116,6 +115,7 @@ class Reading:
             raise UnknownFlow(f'no flow "{flow_id}" exists')
         return {"id": flow_id, "status": head.fields.get("status", "")}
 
+    @rests_on_a_log
     async def why(self, flow_id: str, step: str) -> dict[str, JSON]:
         """Says why a step ran, waits, was skipped, failed or was never planned:
         `{flow_id, step, status, why: [{text, version}]}`. Raises `UnknownFlow`, `UnknownStep`."""
@@ -124,9 +124,12 @@ class Reading:
         catalog = await node.catalog.refresh()
         begun = node.logs.fold_prefix(flow_id, events[:1])
         if step not in {*begun.plan.steps, *begun.plan.why, *catalog.steps}:
-            raise UnknownStep(f'no step "{step}" is registered, nor is it in the plan of flow "{flow_id}"')
+            raise UnknownStep(
+                f'no step "{shown(step)}" is registered, nor is it in the plan of flow "{flow_id}"'
+            )
         return await self._explained(begun, events, step, await self._asking(node, begun))
 
+    @rests_on_a_log
     async def why_goals(self, flow_id: str) -> dict[str, JSON]:
         """Says of each goal of a flow what `why` says of a step: `{flow_id, goals}`, with one object a goal,
         in their order. Raises `UnknownFlow`."""
@@ -163,6 +166,7 @@ class Reading:
             "why": [{"text": clause.text, "version": clause.version} for clause in clauses],
         }
 
+    @rests_on_a_log
     async def waits_for(self, flow_id: str) -> str:
         """What an active flow waits for, in one line: the most pressing thing, down to the child flow that
         it is about; empty when the flow is over. Raises `UnknownFlow`."""
@@ -178,6 +182,7 @@ class Reading:
             flow = await node.load(waiting.child)
         return "; in it ".join(text for text in texts if text)
 
+    @rests_on_a_log
     async def waiting(self, flow_id: str, step: str) -> list[dict[str, JSON]]:
         """The work items of a step whose outcome comes from outside, and from no child flow, in item
         order: `{token, item, attempt, accepted_at}`, items counted from 1. Raises `UnknownFlow`,
@@ -186,7 +191,9 @@ class Reading:
         run = flow.steps.get(StepId(step)) or flow.steps.get(StepId(step.lower()))
         if run is None:
             mend = did_you_mean(step, flow.steps)
-            raise UnknownStep(f'no step "{step}" is in flow "{flow_id}"' + (f" ({mend})" if mend else ""))
+            raise UnknownStep(
+                f'no step "{shown(step)}" is in flow "{flow_id}"' + (f" ({mend})" if mend else "")
+            )
         items = (run.items[index] for index in sorted(run.items))
         return [
             {
@@ -203,58 +210,47 @@ class Reading:
         """The live engines, by id."""
         return await (await self.node()).store.engines()
 
-    async def audit(self, flow_id: str | None = None) -> dict[str, JSON]:
-        """Checks every invariant that a log alone can show, over one flow or all:
-        `{flows, violations: [{invariant, flow, version, message}]}`."""
-        count = 0
-        found: list[JSON] = []
-        async for id, violations in self._audited(flow_id):
-            count += 1
-            found.extend(
-                {"invariant": v.invariant, "flow": id, "version": v.version, "message": v.message}
-                for v in violations
-            )
-        return {"flows": count, "violations": found}
+    async def audit(
+        self,
+        flow_id: str | None = None,
+        *,
+        calls: Iterable[str | PathLike[str]] = (),
+        answers: Iterable[str | PathLike[str]] = (),
+        is_drained: bool = False,
+    ) -> dict[str, JSON]:
+        """Checks every invariant that can be checked, over one flow with its children or over all:
+        `{flows, violations: [{invariant, flow, version, message}]}`. Changes nothing, and creates nothing.
 
-    async def _audited(self, flow_id: str | None) -> AsyncIterator[tuple[str, Sequence[Violation]]]:
-        node = await self.node()
-        ids = [read_flow_id(flow_id)] if flow_id is not None else await self._every_flow()
-        for start in range(0, len(ids), AUDITED_AT_A_TIME):
-            page = ids[start : start + AUDITED_AT_A_TIME]
-            heads = await node.store.heads(page)
-            for id, head in zip(page, heads, strict=True):
-                if head is None:
-                    if flow_id is not None:
-                        raise UnknownFlow(f'no flow "{id}" exists')
-                    continue
-                async for audited in audit_tree(node, id, head, self._audit_one):
-                    yield audited
+        `calls` and `answers` are files: journals of what called services and clients saw. `is_drained` says
+        that all work should have ended. Raises `UnknownFlow`, and `InvalidInput` for a journal, and where
+        there is no namespace.
+        """
+        report = await self.audit_report(flow_id, calls=calls, answers=answers, is_drained=is_drained)
+        return report.as_json()
 
-    async def _audit_one(self, flow_id: str, head: Head) -> tuple[list[Recorded], list[Violation]]:
-        """Audits one log. One that cannot be read is a violation, and the others are audited too."""
+    async def audit_report(
+        self,
+        flow_id: str | None = None,
+        *,
+        calls: Iterable[str | PathLike[str]] = (),
+        answers: Iterable[str | PathLike[str]] = (),
+        is_drained: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Report:
+        """Does as `audit`, and says how much was looked at, and what could not be checked."""
+        from argyll_redis.audit import Journals, audit_namespace  # nothing else needs them
+
+        node = Node(self.make_store(), new_id())  # of its own: the app's would create what is not there
         try:
-            events = await self.log(flow_id, upto=head.version)
-        except (InvariantBroken, UnknownEvent, HistoryLost, UnknownFlow) as error:
-            [now] = await (await self.node()).store.heads([flow_id])
-            if now is None:
-                return [], []  # it has expired meanwhile
-            return [], [Violation("I-03", head.version, f"the log cannot be read: {error}")]
-        status = head.fields.get("status", "")
-        return events, audit_log(flow_id, events, head_version=head.version, head_tx=head.tx, status=status)
-
-    async def _every_flow(self) -> list[str]:
-        """All root flows, by walking the indexes in pages."""
-        node = await self.node()
-        found: dict[str, None] = {}
-        for index in INDEXES:
-            for partition in range(node.store.partitions):
-                cursor = "0"
-                while True:
-                    page, cursor = await node.store.walk(partition, index, cursor, MAX_LISTED)
-                    found.update(dict.fromkeys(page))
-                    if cursor == "0":
-                        break
-        return list(found)
+            with closing(Journals(calls=calls, answers=answers)) as journals:
+                otherwise = "there is nothing to audit (name another one)"
+                await find_namespace(node.store, self.namespace, otherwise=otherwise)
+                await node.peek()
+                return await audit_namespace(
+                    node, flow_id=flow_id, journals=journals, is_drained=is_drained, on_progress=on_progress
+                )
+        finally:
+            await node.close()
 
     async def queue_stats(self) -> dict[str, JSON]:
         """`{queues: [{queue, depth, in_flight, due, oldest, engines}]}`, `oldest` in ms."""

@@ -1,31 +1,21 @@
-"""What can be asked of a flow's children: why a step that waits for one waits, and whether both agree."""
+"""What can be asked of a flow's children: why a step that waits for one waits."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from argyll_redis.core.audit import Violation
-from argyll_redis.core.audit_children import Kinship
 from argyll_redis.core.decide import evolve
-from argyll_redis.core.events import FlowStarted, Recorded
+from argyll_redis.core.events import Recorded
 from argyll_redis.core.explain import Clause, explain
 from argyll_redis.core.limits import MAX_CHILD_DEPTH
 from argyll_redis.core.model import StepId
 from argyll_redis.core.state import STEP_OVER, Flow
 from argyll_redis.core.sub_flows import child_of, waiting_children
-from argyll_redis.errors import HistoryLost, InvariantBroken, UnknownEvent, UnknownFlow
-from argyll_redis.runtime.node import Node
-from argyll_redis.store.protocol import Head
+from argyll_redis.errors import UnknownFlow
 
 MAX_EXPLAINED = 3
 """Children of one flow that are explained."""
-
-Audit = Callable[[str, Head], Awaitable[tuple[list[Recorded], list[Violation]]]]
-"""Audits one log; gives its events, as far as they can be read, and what is wrong."""
-
-
-# ------------------------------------------------------------------------- why
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,39 +70,3 @@ async def _why_child(asking: Asking, child: str, log: Sequence[Recorded], depth:
 
 def _is_done(flow: Flow, goal: StepId) -> bool:
     return goal not in flow.steps or flow.steps[goal].status in STEP_OVER
-
-
-# ----------------------------------------------------------------------- audit
-
-
-async def audit_tree(
-    node: Node, flow_id: str, head: Head, audit: Audit
-) -> AsyncIterator[tuple[str, Sequence[Violation]]]:
-    """Audits a flow's log, those of its children, and whether they agree; the flow itself comes last."""
-    events, found = await audit(flow_id, head)
-    kinship = _kinship(flow_id, events)
-    for item, id in kinship.children() if kinship else ():
-        [child] = await node.store.heads([id])
-        if child is not None:
-            async for audited in audit_tree(node, id, child, audit):
-                yield audited
-        try:
-            known = await node.load(id) if child is not None else None
-        except (InvariantBroken, UnknownEvent, HistoryLost):
-            continue  # the child's own audit says so
-        assert kinship is not None
-        found += [Violation(name, version, text) for version, name, text in kinship.check(item, id, known)]
-    yield flow_id, found
-
-
-def _kinship(flow_id: str, events: Sequence[Recorded]) -> Kinship | None:
-    """A flow that may have children; None for another one, and for a log that cannot be folded."""
-    match events[0].event if events else None:
-        case FlowStarted(plan_=plan) if plan is not None and plan.children:
-            pass
-        case _:
-            return None
-    try:
-        return Kinship(evolve(Flow(flow_id), events), events)
-    except Exception:  # a log may hold anything: its own audit says what
-        return None

@@ -6,15 +6,49 @@ derive, is never shown. Times are RFC 3339 in UTC; what is not set is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from argyll_redis.core.collect import item_inputs
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.plan import plan_to_json
+from argyll_redis.core.schemas import with_schema
 from argyll_redis.core.state import WORK_OVER, Draft, Flow, StepRun, StepStatus, WorkItem, WorkStatus
 from argyll_redis.core.sub_flows import child_of
+from argyll_redis.errors import ArgyllError, InvariantBroken
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextmanager
+def making_sense_of(flow_id: str) -> Iterator[None]:
+    """What is told of a flow, while this is entered, rests on its log, and a log may hold anything: whatever
+    goes wrong is raised as `InvariantBroken`, which names the flow."""
+    try:
+        yield
+    except ArgyllError:
+        raise
+    except Exception as error:
+        what = f'nobody can make sense of what the log of flow "{flow_id}" holds'
+        raise InvariantBroken(f"{what} ({error!r:.500})") from error
+
+
+def rests_on_a_log(
+    method: Callable[Concatenate[Any, str, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Any, str, P], Coroutine[Any, Any, T]]:
+    """A method that is asked of a flow by its id, and makes sense of its log throughout."""
+
+    @wraps(method)
+    async def told(self: Any, flow_id: str, *args: P.args, **kwargs: P.kwargs) -> T:
+        with making_sense_of(flow_id):
+            return await method(self, flow_id, *args, **kwargs)
+
+    return told
 
 
 def rfc3339(ms: int) -> str | None:
@@ -29,23 +63,26 @@ def _set_only(shape: dict[str, JSON]) -> dict[str, JSON]:
 
 
 def flow_state(flow: Flow) -> dict[str, JSON]:
-    """A flow at its version."""
-    return _set_only(
-        {
-            "id": flow.id,
-            "status": str(flow.status),
-            "created_at": rfc3339(flow.at_of(1)),
-            "completed_at": rfc3339(flow.at_of(flow.ended_version)),
-            "deactivated_at": rfc3339(flow.at_of(flow.deactivated_version)),
-            "last_updated": rfc3339(flow.at_of(flow.version)),
-            "plan": plan_to_json(flow.plan),
-            "metadata": dict(flow.metadata),
-            "labels": dict(flow.labels),
-            "attributes": _attributes(flow),
-            "executions": {id: _execution(flow, run) for id, run in flow.steps.items()},
-            "error": flow.error,
-        }
-    )
+    """A flow at its version. Raises `InvariantBroken` for one that nobody can make sense of."""
+    with making_sense_of(flow.id):
+        return _set_only(_state(flow))
+
+
+def _state(flow: Flow) -> dict[str, JSON]:
+    return {
+        "id": flow.id,
+        "status": str(flow.status),
+        "created_at": rfc3339(flow.at_of(1)),
+        "completed_at": rfc3339(flow.at_of(flow.ended_version)),
+        "deactivated_at": rfc3339(flow.at_of(flow.deactivated_version)),
+        "last_updated": rfc3339(flow.at_of(flow.version)),
+        "plan": plan_to_json(flow.plan),
+        "metadata": dict(flow.metadata),
+        "labels": dict(flow.labels),
+        "attributes": _attributes(flow),
+        "executions": {id: _execution(flow, run) for id, run in flow.steps.items()},
+        "error": flow.error,
+    }
 
 
 def _attributes(flow: Flow) -> dict[str, JSON]:
@@ -138,13 +175,16 @@ def show_events(flow: Flow, events: Iterable[Recorded]) -> Iterator[dict[str, JS
     for recorded in events:
         draft = Draft(flow)
         draft.version = recorded.version
-        recorded.event.apply(draft, recorded.version)
+        with making_sense_of(flow.id):
+            recorded.event.apply(draft, recorded.version)
+            data = with_schema(recorded.event.expand(draft), recorded.event.schema)
         yield {
             "id": f"{recorded.version}-0",
             "type": recorded.event.type,
             "at": recorded.at,
             "cause": recorded.cause,
             "by": recorded.by,
-            "data": recorded.event.expand(draft),
+            "data": data,
         }
-        draft.merge(first=recorded.version, at=recorded.at, tx=recorded.tx)
+        with making_sense_of(flow.id):
+            draft.merge(first=recorded.version, at=recorded.at, tx=recorded.tx)

@@ -36,7 +36,7 @@ PARTS: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("store/redis.py", ("_run", "_keys_of", "commit")),
     ),
     "socket: send, wait, receive, parse": (
-        ("store/connect.py", ("_exchange", "_read", "_is_stale")),
+        ("store/connect.py", ("_exchange", "_replies", "_read", "is_stale")),
         ("asyncio/selector_events.py", ()),
         ("asyncio/streams.py", ()),
         ("asyncio/unix_events.py", ()),

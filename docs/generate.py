@@ -12,13 +12,14 @@ from pathlib import Path
 from types import ModuleType
 
 from argyll_redis import errors
-from argyll_redis.core import limits, state
+from argyll_redis.core import audit, limits, state
 from argyll_redis.core.events import EVENTS
 from argyll_redis.http import api, bodies, metrics, server, socket, stream
 from argyll_redis.http import keys as http_keys
 from argyll_redis.http.route import Route
 from argyll_redis.http.routes import ROUTES
 from argyll_redis.http.schemas import COMPONENTS
+from argyll_redis.store.answers import ANSWERS, OTHER, Answer
 from argyll_redis.store.keys import KEYS
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -77,6 +78,20 @@ def keys() -> str:
     return head + "\n".join(rows) + "\n"
 
 
+def invariants() -> str:
+    """Every invariant that an audit checks."""
+    rows = [
+        f"| {name} | {sentence} | {audit.JOURNALLED.get(name, '')} |"
+        for name, sentence in audit.INVARIANTS.items()
+    ]
+    head = (
+        "# Invariants\n\nWhat [`argyll audit`](../guide/audit.md) checks. The last column names the journal "
+        "that is needed; all else is\nseen by reading the namespace.\n\n"
+        "| name | what holds | journal |\n|---|---|---|\n"
+    )
+    return head + "\n".join(rows) + "\n"
+
+
 def limit_rows(module: ModuleType = limits) -> list[tuple[str, str, str]]:
     """Name, value and meaning of each limit: the text below its assignment."""
     body = ast.parse(inspect.getsource(module)).body
@@ -106,6 +121,28 @@ def errors_page() -> str:
     ]
     head = "# Errors\n\n| exception | means | HTTP | exit status |\n|---|---|---|---|\n"
     return head + "\n".join(rows) + "\n"
+
+
+def redis_errors_page() -> str:
+    """What every error reply of the server means here."""
+    rows = [
+        f"| `{code}` | {answer.treatment} | {_raised(answer)} |"
+        for code, answer in [*ANSWERS.items(), ("any other", OTHER)]
+    ]
+    head = (
+        "# Error replies of Redis\n\n"
+        "What the server may answer, by its code, or by its words where it gives no code (`ERR ...`); what "
+        "is done\nthen; and the [exception](errors.md) that is raised where that is not the end of it. "
+        "`EMPTIED` ends an engine, as\n`BADARG` does, a bug; all others it outlives. None is followed by "
+        "the same call at once.\n\n"
+        "| reply | what is done | exception |\n|---|---|---|\n"
+    )
+    return head + "\n".join(rows) + "\n"
+
+
+def _raised(answer: Answer) -> str:
+    name = answer.error.__name__
+    return f"`{name}`" if name in vars(errors) else ""
 
 
 def http_page() -> str:
@@ -261,8 +298,10 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "states.md": states,
     "events.md": events,
     "keys.md": keys,
+    "invariants.md": invariants,
     "limits.md": limits_page,
     "errors.md": errors_page,
+    "redis-errors.md": redis_errors_page,
     "http.md": http_page,
 }
 """Each page of the reference that is made from code, and what makes it."""

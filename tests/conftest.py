@@ -59,13 +59,5 @@ def real_server(request: pytest.FixtureRequest) -> Iterator[servers.TestServer]:
 @pytest.fixture(params=servers.kinds("memory", "fakeredis"))
 async def store_factory(request: pytest.FixtureRequest) -> AsyncIterator[servers.StoreFactory]:
     """Makes stores of one namespace: in memory, on fakeredis, on every real server."""
-    factory = servers.StoreFactory(request.param)
-    try:
+    async for factory in servers.checked_factory(request.param):
         yield factory
-        await factory.close()
-        if factory.server is not None:
-            assert factory.server.unknown_keys() == []
-    finally:
-        if factory.server is not None:
-            factory.server.empty()
-            factory.server.close()

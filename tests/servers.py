@@ -14,19 +14,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
+import clusters
 import fakeredis
 import pytest
 import redis
 from fakeredis.aioredis import FakeAsyncRedisConnection
 from fakeredis.commands_mixins.scripting_mixin import ScriptingCommandsMixin
 
+from argyll_redis.store.cluster import ClusterStore
+from argyll_redis.store.cluster_link import ClusterConnector
 from argyll_redis.store.connect import UrlConnector
 from argyll_redis.store.keys import Keys, row_of
 from argyll_redis.store.memory import MemoryStore
@@ -35,6 +38,8 @@ from argyll_redis.store.redis import RedisStore
 
 URL_VARIABLE = "ARGYLL_TEST_REDIS_URL"
 BINARIES = ("redis-server", "valkey-server")
+CLUSTER = "cluster"
+"""The kind that is a Redis Cluster; for those who ask for it."""
 START_LIMIT_S = 10
 
 # Becomes the server, after asking the kernel to kill it when this process ends, however it ends.
@@ -211,6 +216,18 @@ def kinds(*others: str) -> list[Any]:
     return [*others, *(pytest.param(name, marks=pytest.mark.real) for name in names)]
 
 
+def shared_cluster() -> clusters.Cluster:
+    """The cluster that all tests of a session share."""
+    if shutil.which(clusters.BINARY) is None:
+        leave_out(f"no {clusters.BINARY} on PATH for a cluster")
+    return clusters.shared_cluster(DIE_WITH_PARENT)
+
+
+def cluster_kind() -> Any:
+    """The parameter of a fixture that stands for a cluster."""
+    return pytest.param(CLUSTER, marks=pytest.mark.real)
+
+
 # ------------------------------------------------------------------------ fixtures
 
 
@@ -226,7 +243,11 @@ class TestServer:
         self.url = ""
         if kind == "fakeredis":
             self.connector: Any = FakeConnector()
-            self.client = redis.Redis(connection_pool=_fake_pool(self.connector))
+            self.client: Any = redis.Redis(connection_pool=_fake_pool(self.connector))
+        elif kind == CLUSTER:
+            self.url = shared_cluster().url
+            self.connector = ClusterConnector(self.url)
+            self.client = shared_cluster().client
         else:
             self.url = _url_of(kind)
             self.connector = UrlConnector(self.url)
@@ -258,7 +279,8 @@ class TestServer:
             self.client.delete(*keys)
 
     def close(self) -> None:
-        self.client.close()
+        if self.kind != CLUSTER:
+            self.client.close()
 
 
 class StoreFactory:
@@ -275,9 +297,8 @@ class StoreFactory:
         if self.memory is not None:
             store: Any = MemoryStore(server=self.memory)
         else:
-            store = RedisStore(
-                "", self.server.namespace, partitions=partitions, connector=self.server.connector
-            )
+            make = ClusterStore if self.kind == CLUSTER else RedisStore
+            store = make("", self.server.namespace, partitions=partitions, connector=self.server.connector)
         self._made.append(store)
         return store
 
@@ -305,6 +326,20 @@ def _url_of(kind: str) -> str:
     if kind not in servers:
         leave_out(f"no real server: put {' or '.join(BINARIES)} on PATH, or set {URL_VARIABLE}")
     return servers[kind]()
+
+
+async def checked_factory(kind: str) -> AsyncIterator[StoreFactory]:
+    """Gives a factory of stores to a test, and fails the test when it leaves a key that nobody knows."""
+    factory = StoreFactory(kind)
+    try:
+        yield factory
+        await factory.close()
+        if factory.server is not None:
+            assert factory.server.unknown_keys() == []
+    finally:
+        if factory.server is not None:
+            factory.server.empty()
+            factory.server.close()
 
 
 def checked_server(kind: str) -> Iterator[TestServer]:

@@ -15,8 +15,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"runtime"}),
     frozenset(
         {
-            *("app", "archive", "catalog_api", "config", "connection", "doctor", "handle", "health"),
+            *("app", "archive", "audit", "catalog_api", "config", "connection", "doctor", "handle", "health"),
             *("moving", "outside", "progress", "querying", "reading", "reading_children", "starting"),
+            *("looking", "repair", "repairing", "doctor_engines", "doctor_keys", "doctor_pending"),
             *("sync", "tally", "views", "watching"),
         }
     ),
@@ -108,6 +109,7 @@ MAY_READ_CLOCKS = {
     "runtime/embedded.py": "waits for a child process",
     "store/memory_server.py": "stands for a server, which has a clock",
     "store/redis.py": "names a new namespace",
+    "store/sentinel.py": "asks again where the master is, now and then",
     "scripting/lua.py": "a last limit on the processor time of a script",
 }
 

@@ -24,10 +24,12 @@ COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 def doctor(asked: Asked) -> None:
     """Look at the server and the namespace, and say what to mend.
 
-    Its version, what it does when it is full, whether it keeps its data, its memory, its role, its clock;
-    whether scripts run; the layout of the namespace, the engines that are alive, queues in which work
-    waits and nobody takes it, entries that nobody could read. Nothing is changed or created. Exits with
-    1 when there is a fault; warnings are no fault.
+    Its version, what it does when it is full, whether it keeps its data, its memory, its role and its
+    replicas, its clock; whether scripts run, and what the user may not do; the layout of the namespace, the
+    engines that are alive and what they say is wrong with them, queues in which work waits and nobody takes
+    it, entries that are lost, stuck, overdue or that nobody could read, keys that do not belong there.
+    Of keys and of what is pending 100,000 are looked at. Nothing is changed or created. Exits with 1 when
+    there is a fault; warnings are no fault.
 
     Example: `argyll doctor --redis redis://localhost:6379/0`
     """

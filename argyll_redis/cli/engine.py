@@ -18,6 +18,7 @@ from argyll_redis.cli.opened import run_async, shown_url
 from argyll_redis.cli.options import Asked, Duration, common
 from argyll_redis.cli.serving import HttpAsked, http_options, made_server
 from argyll_redis.cli.texts import counted, duration, listed
+from argyll_redis.cli.waiting import waiting_options
 from argyll_redis.core.limits import MAX_DURATION_MS
 from argyll_redis.errors import InvalidInput, Problem
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from argyll_redis.app import Argyll
     from argyll_redis.http.server import HttpServer
-    from argyll_redis.runtime.engine import Engine, EngineConfig
+    from argyll_redis.runtime.engine import Engine
+    from argyll_redis.runtime.engine_config import EngineConfig
 
 BUILTIN = "builtin"
 """The queue that every engine serves."""
@@ -88,6 +90,7 @@ def _setting(name: str, help: str, *, default: object = None, metavar: str | Non
     metavar="DURATION",
     type=Duration(MAX_DURATION_MS),
 )
+@waiting_options
 @_setting("--max-retries", "Retries of steps that do not say; -1 is without end.", default=10, type=int)
 @_setting("--init-backoff-ms", "Delay before their first retry.", default=1_000, type=int)
 @_setting("--max-backoff-ms", "Longest delay before a retry.", default=60_000, type=int)

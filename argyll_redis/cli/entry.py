@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "flow": ("argyll_redis.cli.flow", "Start, follow, explain and end flows."),
     "queue": ("argyll_redis.cli.queue", "Show what waits and runs in each queue."),
     "audit": ("argyll_redis.cli.audit", "Check every invariant of one flow or of all."),
+    "repair": ("argyll_redis.cli.repair", "Rebuild queues and indexes from the logs."),
     "doctor": ("argyll_redis.cli.doctor", "Look at the server and the namespace, and say what to mend."),
 }
 """By name: the module, whose object of that name is the command, and the short help."""

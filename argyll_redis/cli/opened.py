@@ -17,6 +17,7 @@ import click
 
 from argyll_redis.cli.options import DEFAULT_NAMESPACE, DEFAULT_URL, Asked
 from argyll_redis.cli.refusals import DEBUG_VARIABLE
+from argyll_redis.cli.waiting import config_of_variables
 from argyll_redis.core.text import printable
 from argyll_redis.errors import UnknownFlow, UnknownGoal, UnknownStep
 
@@ -86,7 +87,7 @@ def run(
     from argyll_redis.app import Argyll
 
     async def connected() -> T:
-        async with Argyll(*place_of(asked)) as app:
+        async with Argyll(*place_of(asked), config=config_of_variables()) as app:
             try:
                 return await work(app)
             except (UnknownFlow, UnknownStep) as error:
@@ -111,8 +112,14 @@ def run_looking(asked: Asked, work: Callable[[Argyll], Coroutine[Any, Any, T]]) 
     """As `run`, for work that connects by itself because it copes with a server that cannot be used."""
     from argyll_redis.app import Argyll
 
+    async def looking() -> T:
+        try:
+            return await work(Argyll(*place_of(asked), config=config_of_variables()))
+        except UnknownFlow as error:
+            raise _placed(error, asked) from None
+
     with _log_in_lines(_to_stderr):
-        return run_async(lambda: work(Argyll(*place_of(asked))))
+        return run_async(looking)
 
 
 def place_of(asked: Asked) -> tuple[str, str]:

@@ -50,7 +50,7 @@ def placed(default_server: str) -> Callable[[Callable[..., None]], Callable[...,
             envvar="ARGYLL_REDIS_URL",
             show_envvar=True,
             show_default=default_server,
-            help="The Redis to use: redis://, rediss:// or unix://.",
+            help="The Redis to use: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
         )
         @click.option(
             "--namespace",

@@ -8,26 +8,32 @@ the rest is looked at as far as it makes sense. Cost is linear in events.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from argyll_redis.core import events as e
+from argyll_redis.core.audit_calls import audit_calls
 from argyll_redis.core.audit_causes import check_cause
 from argyll_redis.core.audit_flow import FLOW_CHECKS, check_transaction
-from argyll_redis.core.audit_past import Findings, Past, origin_of
+from argyll_redis.core.audit_past import MAX_VIOLATIONS, Findings, Past, Violation
 from argyll_redis.core.audit_plan import check_plan
 from argyll_redis.core.audit_shape import check_shape
 from argyll_redis.core.audit_undo import UNDO_CHECKS
 from argyll_redis.core.audit_work import WORK_CHECKS, check_fallen, check_token
 from argyll_redis.core.decide import evolve
 from argyll_redis.core.events import Recorded
-from argyll_redis.core.events_undo import CompStarted, CompSucceeded
 from argyll_redis.core.limits import MAX_ITEMS
-from argyll_redis.core.model import Step, StepId, StepType
-from argyll_redis.core.outbox import UNDO
 from argyll_redis.core.state import Draft, Flow
 
-MAX_VIOLATIONS = 1_000
-"""Violations of one log that are listed; a log with more has one cause, and the first ones show it."""
+__all__ = [
+    "INVARIANTS",
+    "JOURNALLED",
+    "MAX_VIOLATIONS",
+    "Audited",
+    "Violation",
+    "audit_and_fold",
+    "audit_calls",
+    "audit_log",
+]
 
 INVARIANTS: Mapping[str, str] = {
     "I-01": "versions run from 1 without a gap, and the head tells the last version, transaction and status",
@@ -36,7 +42,7 @@ INVARIANTS: Mapping[str, str] = {
     "I-04": "a transaction is whole, in one place, and of one time",
     "I-05": "a work item has one outcome that counts, and what is ignored is on record once an attempt",
     "I-06": "attempts are 1, 2, 3, ..., each for its reason, and only current ones come to nothing",
-    "I-07": "tokens derive from the seed, the step and the item",
+    "I-07": "tokens derive from the seed, the step and the item, and no two flows have one seed",
     "I-08": "steps are in the plan, start once and end once",
     "I-09": "a step starts or is skipped only as its inputs, its scripts and those who want it allow",
     "I-10": "a step is completed or failed just when its work items, or its inputs, say so",
@@ -47,25 +53,37 @@ INVARIANTS: Mapping[str, str] = {
     "I-15": "a step never has more active work items than its parallelism",
     "I-16": "retries keep to their number, their delay and their time",
     "I-17": "what a failed step or flow has done is undone where the step knows how, once, and no more",
-    "I-18": "two folds of one log give one state",
+    "I-18": "two folds of one log give one state, and head, indexes and plans have what it says",
     "I-19": "the plan has no cycle, and no step without a reason",
-    "I-22": "every call was released before, and every success has a call",
+    "I-20": "an open flow has pending what moves it on, and none is open where all has ended",
+    "I-21": "what was answered as done is in the logs, and what was refused is not",
+    "I-22": "every call was released before, and every success has a call that gave it",
     "I-23": "an attempt is called at most once",
     "I-24": "a child flow is that of one work item, which has what the child came to",
+    "I-25": "there is no key that nobody knows, none that goes too early, and no entry when no flow is open",
+    "I-26": "who follows a flow gets its events in order, without a gap and once",
+    "I-27": "who reads a flow never gets an earlier version than before",
+    "I-29": "what is remembered is what the same work gave before",
+    "I-30": "what an engine knew of a flow is in its log",
     "causes": "every event names an earlier event as its cause, or came from outside",
 }
 """What each name stands for."""
+JOURNALLED: Mapping[str, str] = {
+    "I-21": "answers",
+    "I-22": "calls",
+    "I-23": "calls",
+    "I-26": "answers",
+    "I-27": "answers",
+    "I-30": "answers",
+}
+"""Those of which nothing can be said without a journal, and of what."""
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """Something in a log that no rule allows."""
+class Audited(NamedTuple):
+    """What is wrong with a log, and the state that it makes, as far as it can be folded."""
 
-    invariant: str
-    """A key of `INVARIANTS`."""
-    version: int
-    """Of the event that shows it; 0 when no event does."""
-    message: str
+    violations: list[Violation]
+    flow: Flow
 
 
 def audit_log(
@@ -79,9 +97,25 @@ def audit_log(
 ) -> list[Violation]:
     """Checks one flow's log, from its first event on, against its head; gives what is wrong, in order.
 
-    `status` is what the index says; `sealed` whether the log is closed, None where that is not known
-    or the log was imported (then it is closed whatever it says). At most `MAX_VIOLATIONS`; never raises.
+    `status` is what the index says; `sealed` whether the log is closed, None where that is not known. An
+    imported log is closed whatever it says. At most `MAX_VIOLATIONS`; never raises.
     """
+    audited = audit_and_fold(
+        flow_id, events, head_version=head_version, head_tx=head_tx, status=status, sealed=sealed
+    )
+    return audited.violations
+
+
+def audit_and_fold(
+    flow_id: str,
+    events: Sequence[Recorded],
+    *,
+    head_version: int,
+    head_tx: str,
+    status: str,
+    sealed: bool | None = None,
+) -> Audited:
+    """Does as `audit_log`, and gives the state, too."""
     audit = _Audit(flow_id, events)
     for place, recorded in enumerate(events, 1):
         audit.look(place, recorded)
@@ -90,7 +124,7 @@ def audit_log(
     else:
         audit.finish()
         audit.compare(head_version, head_tx, status, sealed)
-    return audit.violations
+    return Audited(audit.violations, audit.past.flow)
 
 
 class _Audit:
@@ -243,12 +277,17 @@ class _Audit:
         flow = self.past.flow
         if self.is_started and status != flow.status:
             yield "I-01", f'the index says "{status}", the log says "{flow.status}"'
-        if sealed is not None and self.is_started and sealed != flow.is_deactivated:
+        is_closed = flow.is_deactivated or flow.is_imported
+        if sealed is not None and self.is_started and sealed != is_closed:
             stands = "closed" if sealed else "open"
-            yield (
-                "I-14",
-                f"the log is {stands}, and the flow is {'' if flow.is_deactivated else 'not '}deactivated",
+            was = (
+                "was imported"
+                if flow.is_imported
+                else "is deactivated"
+                if is_closed
+                else "is not deactivated"
             )
+            yield "I-14", f"the log is {stands}, and the flow {was}"
         if not self.events:
             yield "I-02", "the log has no flow_started"
 
@@ -261,75 +300,3 @@ def _number(version: object, otherwise: int) -> int:
 def _whole(last: Recorded) -> Findings:
     if last.place != last.count:
         yield "I-04", f"transaction {last.tx} ends with its event {last.place} of {last.count}"
-
-
-# ---------------------------------------------------------------------- journals
-
-
-def audit_calls(
-    flow_id: str, events: Sequence[Recorded], calls: Sequence[tuple[str, int]]
-) -> list[Violation]:
-    """Compares a flow's log with the journal of what its steps were called with: (token, attempt) a
-    call, in any order, with `:undo` behind the token of a call that was to undo. Steps that call nobody
-    (scripts, flows) need no call. Never raises."""
-    del flow_id
-    journal = _Journal(calls)
-    for place, recorded in enumerate(events, 1):
-        journal.look(_number(recorded.version, place), recorded)
-    journal.finish()
-    return journal.violations[:MAX_VIOLATIONS]
-
-
-class _Journal:
-    """The calls of a flow's steps, beside its log."""
-
-    def __init__(self, calls: Sequence[tuple[str, int]]) -> None:
-        self.violations: list[Violation] = []
-        self.counts: dict[tuple[str, int], int] = {}
-        self.released: dict[tuple[str, int], int] = {}
-        self.steps: Mapping[StepId, Step] = {}
-        for call in calls:
-            self.counts[call] = self.counts.get(call, 0) + 1
-
-    def look(self, version: int, recorded: Recorded) -> None:
-        try:
-            self._note(version, recorded)
-        except Exception as error:  # as in `_guard` above
-            self.violations.append(Violation("I-03", version, f"{type(error).__name__}: {error}"))
-
-    def _note(self, version: int, recorded: Recorded) -> None:
-        match recorded.event:
-            case e.FlowStarted() as event:
-                self.steps = event.plan_.steps if event.plan_ else {}
-            case e.WorkStarted() as event:
-                self.released[event.token, event.attempt] = version
-            case CompStarted() as event:
-                self.released[event.token + UNDO, event.attempt] = version
-            case CompSucceeded() as event:
-                if (event.token + UNDO, event.attempt) not in self.counts:
-                    message = f"compensation {event.attempt} of {event.token} succeeded, and was never called"
-                    self.violations.append(Violation("I-22", version, message))
-            case e.WorkSucceeded() as event:
-                if origin_of(recorded.by) == "work" and not event.memo:
-                    self._check_called(version, event)
-            case _:
-                pass
-
-    def _check_called(self, version: int, event: e.WorkSucceeded) -> None:
-        """I-22: an attempt that an engine says has succeeded was called."""
-        step = self.steps.get(event.step)
-        calls_nobody = step is not None and step.type in (StepType.SCRIPT, StepType.FLOW)
-        if not calls_nobody and (event.token, event.attempt) not in self.counts:
-            message = f"attempt {event.attempt} of {event.token} succeeded, and was never called"
-            self.violations.append(Violation("I-22", version, message))
-
-    def finish(self) -> None:
-        """I-22, I-23: each attempt that was called was released, and called once."""
-        for (token, attempt), count in self.counts.items():
-            version = self.released.get((token, attempt), 0)
-            if not version:
-                message = f"attempt {attempt} of {token} was called, and never released"
-                self.violations.append(Violation("I-22", 0, message))
-            elif count > 1:
-                message = f"attempt {attempt} of {token} was called {count} times"
-                self.violations.append(Violation("I-23", version, message))

@@ -8,6 +8,7 @@ the decider whether the decider was right would find nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from argyll_redis.core.events import Recorded
 from argyll_redis.core.model import Attribute, Collect, Step, StepId, Token
@@ -15,6 +16,21 @@ from argyll_redis.core.state import STEP_OVER, Flow, StepRun, StepStatus, WorkIt
 
 EARLY_MS = 1
 """How much before its due time something may happen: two roundings of one clock."""
+
+MAX_VIOLATIONS = 1_000
+"""Violations of one log that are listed; a log with more has one cause, and the first ones show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something in a log that no rule allows."""
+
+    invariant: str
+    """A key of `INVARIANTS`."""
+    version: int
+    """Of the event that shows it; 0 when no event does."""
+    message: str
+
 
 Finding = tuple[str, str]
 """(invariant, message)."""

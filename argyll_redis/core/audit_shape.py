@@ -6,10 +6,11 @@ Reading a log checks names only, as its writers are this package. An auditor doe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from argyll_redis.core.audit_past import Findings
-from argyll_redis.core.events import Recorded
+from argyll_redis.core.events import Event, Recorded
 
 
 def _number(value: Any) -> bool:
@@ -81,9 +82,19 @@ FIELDS: Mapping[str, Callable[[Any], bool]] = {
 def check_shape(recorded: Recorded) -> Findings:
     """Every field is of its kind."""
     event = recorded.event
-    for name, is_right in ENVELOPE.items():
-        if not is_right(getattr(recorded, name)):
+    version, at, cause, by, tx, place, count, _ = recorded
+    if not (
+        type(version) is type(at) is type(cause) is type(place) is type(count) is int
+        and type(by) is type(tx) is str
+    ):
+        for name, is_right in ENVELOPE.items():
+            if not is_right(getattr(recorded, name)):
+                yield "I-03", f"{event.type} has a `{name}` of the wrong kind"
+    for name, is_right in _checks_of(type(event)):
+        if not is_right(getattr(event, name)):
             yield "I-03", f"{event.type} has a `{name}` of the wrong kind"
-    for name in event.fields:
-        if name in FIELDS and not FIELDS[name](getattr(event, name)):
-            yield "I-03", f"{event.type} has a `{name}` of the wrong kind"
+
+
+@cache
+def _checks_of(kind: type[Event]) -> tuple[tuple[str, Callable[[Any], bool]], ...]:
+    return tuple((name, FIELDS[name]) for name in kind.fields if name in FIELDS)

@@ -16,7 +16,8 @@ from argyll_redis.core.limits import MAX_REGISTERED_STEPS
 from argyll_redis.core.model import JSON, AttributeType, Step, StepId
 from argyll_redis.core.parse import parse_step
 from argyll_redis.core.reader import CompileScript, did_you_mean
-from argyll_redis.core.values import check, type_matches, type_name
+from argyll_redis.core.schemas import CATALOG_SCHEMA, up_to_date
+from argyll_redis.core.values import check, shown, type_matches, type_name
 from argyll_redis.errors import (
     InvalidCatalog,
     InvalidInput,
@@ -120,10 +121,11 @@ _READ: Mapping[str, Callable[[Mapping[str, JSON]], CatalogEvent]] = {
 
 
 def catalog_event(type: str, data: Mapping[str, JSON]) -> CatalogEvent:
-    """Reads an event of the catalog's log. Raises `UnknownEvent` for a type it does not know."""
+    """Reads an event of the catalog's log. Raises `UnknownEvent` for a type or a schema that it does not
+    know."""
     if type not in _READ:
         raise UnknownEvent(f"the catalog's log holds an event of the unknown type `{type}`")
-    return _READ[type](data)
+    return _READ[type](up_to_date(type, data, CATALOG_SCHEMA))
 
 
 def _registered_data(registered: Registered) -> dict[str, JSON]:
@@ -225,7 +227,7 @@ def unregister(catalog: Catalog, ids: Iterable[str]) -> list[CatalogEvent]:
     for id in dict.fromkeys(ids):
         if id not in catalog.steps:
             mend = did_you_mean(id, catalog.steps)
-            raise UnknownStep(f"no step `{id}` is registered" + (f" ({mend})" if mend else ""))
+            raise UnknownStep(f"no step `{shown(id)}` is registered" + (f" ({mend})" if mend else ""))
         events.append(StepUnregistered(StepId(id)))
     return events
 

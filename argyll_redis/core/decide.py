@@ -57,7 +57,7 @@ from argyll_redis.core.rules_undo import UNDO_HANDLERS
 from argyll_redis.core.state import WORK_OVER, Draft, Flow, StepStatus, WorkItem, WorkStatus
 from argyll_redis.core.sub_flows import CHILD
 from argyll_redis.core.turn import MAX_COMMANDS_A_TURN, Decided, Turn
-from argyll_redis.errors import InvariantBroken
+from argyll_redis.errors import ArgyllError, InvariantBroken
 
 LOST = f"lost: {MAX_LOSSES} engines died while running it"
 OUTCOME_UNKNOWN = "outcome unknown: the engine was lost, and the step allows no further attempt"
@@ -112,7 +112,21 @@ def _obey(turn: Turn, command: Command) -> Answer:
 
 def evolve(flow: Flow, events: Iterable[Recorded]) -> Flow:
     """Folds events that the log holds after the flow's version; gives the flow. Each transaction is
-    merged whole; a gap or an event out of order is refused."""
+    merged whole; a gap or an event out of order is refused.
+
+    Raises `InvariantBroken` for whatever cannot be folded: a log may hold anything.
+    """
+    try:
+        _fold(flow, events)
+    except ArgyllError:
+        raise
+    except Exception as error:
+        what = f"flow {flow.id}: nobody can make sense of its log after version {flow.version}"
+        raise InvariantBroken(f"{what} ({error!r:.500})") from error
+    return flow
+
+
+def _fold(flow: Flow, events: Iterable[Recorded]) -> None:
     draft: Draft | None = None
     first, last = 0, None
     for recorded in events:
@@ -128,7 +142,6 @@ def evolve(flow: Flow, events: Iterable[Recorded]) -> Flow:
         last = recorded
     if draft is not None and last is not None:
         draft.merge(first=first, at=last.at, tx=last.tx)
-    return flow
 
 
 # -------------------------------------------------------------------- commands

@@ -21,6 +21,7 @@ from argyll_redis.core.collect import output_values, result_of
 from argyll_redis.core.model import JSON, Plan, StepId, Token
 from argyll_redis.core.owed import flow_has_failed, item_has_ended, step_has_ended, with_index, without_index
 from argyll_redis.core.plan import plan_to_json
+from argyll_redis.core.schemas import SCHEMA, up_to_date, with_schema
 from argyll_redis.core.state import (
     THE_FLOW,
     Deadline,
@@ -46,12 +47,13 @@ EVENTS: dict[str, type[Event]] = {}
 """Every event by its type."""
 
 
-def event(type_: str) -> Any:
-    """Makes a class the event of a type."""
+def event(type_: str, *, schema: int = 1) -> Any:
+    """Makes a class the event of a type; `schema` is the version of its data (see `schemas.py`)."""
 
     def register(cls: E) -> E:
         made: Any = dataclass(frozen=True, slots=True)(cls)
         made.type = type_
+        made.schema = schema
         made.fields = tuple(made.__dataclass_fields__)
         EVENTS[type_] = made
         return made
@@ -64,10 +66,15 @@ class Event:
 
     __slots__ = ()
     type: ClassVar[str]
+    schema: ClassVar[int]
     fields: ClassVar[tuple[str, ...]]
 
+    def stored(self) -> dict[str, JSON]:
+        """What the log stores of it, with the version of its schema."""
+        return with_schema(self.data(), self.schema)
+
     def data(self) -> dict[str, JSON]:
-        """What the log stores of it; None is left out."""
+        """What it holds, as the log stores it; None is left out."""
         return {name: value for name in self.fields if (value := getattr(self, name)) is not None}
 
     def apply(self, draft: Draft, version: int) -> None:
@@ -81,11 +88,14 @@ class Event:
 
 
 def parse_event(type_: str, data: Mapping[str, JSON], *, plan: Plan | None = None) -> Event:
-    """Makes an event from what a log stores. Raises `UnknownEvent` for a type or a field that this
-    version does not know: it belongs to a newer one, which must not be misread."""
+    """Makes an event from what a log stores, brought up to date. Raises `UnknownEvent` for a type, a
+    schema or a field that this version does not know: it belongs to a newer one, which must not be
+    misread."""
     known = EVENTS.get(type_)
     if known is None:
         raise UnknownEvent(f'the log holds an event of type "{type_}", which this version does not know')
+    if known.schema > 1 or SCHEMA in data:
+        data = up_to_date(type_, data, known.schema)
     try:
         return known(**data) if plan is None else known(**data, plan_=plan)  # type: ignore[call-arg]
     except TypeError as error:

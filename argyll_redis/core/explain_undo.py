@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argyll_redis.core.explain_work import Asked, Clause, counted, either, first_few, span
+from argyll_redis.core.explain_work import Asked, Clause, counted, either, first_few, no_engine_for, span
 from argyll_redis.core.owed import undoes_all
 from argyll_redis.core.state import StepRun, StepStatus, WorkItem, WorkStatus
 
@@ -42,12 +42,10 @@ def _reason(asked: Asked, run: StepRun, items: list[WorkItem]) -> Clause:
 
 
 def _nobody(asked: Asked, run: StepRun) -> Iterator[Clause]:
-    """That no live engine has the function that undoes."""
-    python = asked.history.flow.plan.steps[run.id].python
-    if python is None or asked.handlers is None or not run.has_undos or not asked.has_engine:
-        return
-    if python.undo not in asked.handlers:
-        yield Clause(f"no live engine has this handler (`{python.undo}`)", _last_version(run))
+    """That no live engine can undo: none has the function, or none takes from the step's queue."""
+    if run.has_undos and asked.has_engine:
+        python = asked.history.flow.plan.steps[run.id].python
+        yield from no_engine_for(asked, run, python.undo if python else "", _last_version(run))
 
 
 def _last_version(run: StepRun) -> int:

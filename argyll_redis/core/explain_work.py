@@ -145,16 +145,23 @@ def nowhere(asked: Asked, run: StepRun) -> Iterator[Clause]:
 
 def unable(asked: Asked, run: StepRun) -> Iterator[Clause]:
     """That no live engine can run a step's items: none has its function, or none takes from its queue."""
+    python = asked.history.flow.plan.steps[run.id].python
+    version = max((item.started_version for item in run.items.values()), default=0) or run.started_version
+    return no_engine_for(asked, run, python.handler if python else "", version)
+
+
+def no_engine_for(asked: Asked, run: StepRun, function: str | None, version: int) -> Iterator[Clause]:
+    """That no live engine has a function of a step, or takes from its queue; of a step that is no python
+    step, that none can run its type."""
     definition = asked.history.flow.plan.steps[run.id]
     python = definition.python
     of = "" if run.id == asked.step else f" of `{run.id}`"
-    version = max((item.started_version for item in run.items.values()), default=0) or run.started_version
     if python is None:
         if definition.handler and asked.handlers is not None and definition.handler not in asked.handlers:
             yield Clause(f"no live engine can run steps of type {definition.type}", version)
-    elif asked.handlers is not None and python.handler not in asked.handlers:
+    elif asked.handlers is not None and function not in asked.handlers:
         whose = f"the handler{of}" if of else "this handler"
-        yield Clause(f"no live engine has {whose} (`{python.handler}`)", version)
+        yield Clause(f"no live engine has {whose} (`{function}`)", version)
     elif asked.queues is not None and python.queue not in asked.queues:
         whose = f"the queue{of}" if of else "its queue"
         yield Clause(f"no live engine serves {whose} (`{python.queue}`)", version)

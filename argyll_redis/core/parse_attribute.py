@@ -111,10 +111,8 @@ def _read_const(given: Reader, name: str, declared: AttributeType | None) -> Att
 
 
 def _read_meta(given: Reader, name: str, declared: AttributeType | None) -> Attribute:
-    given.needed("key", mend="use flow_id, step_id, receipt_token, webhook_url, attempt or a metadata key")
+    given.filled("key", mend="use flow_id, step_id, receipt_token, webhook_url, attempt or a metadata key")
     key = given.word("key") or None
-    if given.given.get("key") == "":
-        given.refuse("key", "is empty", "name what fills it in, such as flow_id")
     return Attribute(name=name, role=Role.META, type=declared, key=key)
 
 
@@ -184,8 +182,9 @@ def read_script(reader: Reader, name: str, purpose: str) -> Script | None:
     given = reader.section(name)
     if given is None:
         return None
-    language = given.needed("language", mend="use lua or jpath") and given.word("language")
-    source = given.needed("script") and given.text("script", most=MAX_STEP_BYTES)
+    given.filled("language", mend="use lua or jpath")
+    given.filled("script", mend="write an expression")
+    language, source = given.word("language"), given.text("script", most=MAX_STEP_BYTES)
     given.finish()
     if not language or not source:
         return None

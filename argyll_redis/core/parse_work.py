@@ -60,7 +60,7 @@ def read_http(http: Reader, attributes: Mapping[str, Attribute]) -> HttpWork:
     """Reads where a sync or async step is called."""
     required = inner_names(attributes, [Role.REQUIRED])
     everything = inner_names(attributes, [Role.REQUIRED, Role.OPTIONAL, Role.CONST, Role.META, Role.OUTPUT])
-    http.needed("endpoint", mend="use an http or https URL")
+    http.filled("endpoint", mend="use an http or https URL")
     work = HttpWork(
         endpoint=_read_url(http, "endpoint", required, "a required input") or "",
         method=_read_method(http),
@@ -141,9 +141,7 @@ def read_flow(flow: Reader) -> tuple[StepId, ...]:
 
 def read_python(python: Reader) -> PythonWork:
     """Reads which function a python step calls, and where."""
-    python.needed("handler", mend="use the name of a function that an app registers")
-    if python.given.get("handler") == "":
-        python.refuse("handler", "is empty", "use the name of a function that an app registers")
+    python.filled("handler", mend="use the name of a function that an app registers")
     work = PythonWork(
         handler=python.word("handler"),
         queue=_read_queue(python),

@@ -91,6 +91,11 @@ class Reader:
             self.refuse(name, "is missing", mend)
         return value
 
+    def filled(self, name: str, *, mend: str) -> None:
+        """A problem when a text was left out, or is empty."""
+        if self.needed(name, mend=mend) == "":
+            self.refuse(name, "is empty", mend)
+
     def text(self, name: str, *, most: int, default: str = "") -> str:
         """A text of at most so many characters; empty counts as left out."""
         value = self.get(name)
@@ -202,5 +207,5 @@ class Reader:
 
 
 def _shown(value: JSON) -> str:
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = f'"{shown(value)}"' if isinstance(value, str) else shown(str(value))
     return text if len(text) <= 60 else text[:57] + "..."

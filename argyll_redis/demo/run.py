@@ -20,7 +20,8 @@ from argyll_redis.demo.app import DEEP_GOAL, GOAL, QUEUE, build
 from argyll_redis.demo.crew import Crew, Kill, OwnEngine, short
 from argyll_redis.handle import FlowHandle
 from argyll_redis.runtime.embedded import Embedded, EmbeddedServer
-from argyll_redis.store.connect import Link, UrlConnector
+from argyll_redis.store.connect import Link
+from argyll_redis.store.connector import connector_of
 from argyll_redis.store.keys import GROUP, Keys
 from argyll_redis.store.protocol import partition_of, work_stream
 from argyll_redis.tally import Tally
@@ -132,7 +133,7 @@ async def _server(request: Request) -> AsyncIterator[Embedded]:
     elif request.url.startswith("memory:"):
         yield Embedded(request.url, "memory", "in memory, this process only, nothing is kept", None)
     else:
-        yield Embedded(request.url, "given", f"the one at {UrlConnector(request.url).address}", None)
+        yield Embedded(request.url, "given", f"the one at {connector_of(request.url).address}", None)
 
 
 def _engines(server: Embedded, app: Argyll, request: Request) -> Engines:
@@ -211,7 +212,7 @@ async def _crash(app: Argyll, outcome: Outcome, engines: Engines, screen: Screen
     node = await app.node()
     partition = partition_of(outcome.flow_id, node.store.partitions)
     stream = Keys(app.namespace).of(partition, work_stream(QUEUE))
-    link = Link(UrlConnector(app.url), limit=1)
+    link = Link(connector_of(app.url), limit=1)
 
     async def in_flight(engine: str) -> int:
         """The attempts that are pending for an engine, as the server knows it."""

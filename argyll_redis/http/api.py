@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from argyll_redis.core.values import shown
 from argyll_redis.http.answers import Refused, refusal_of
 from argyll_redis.http.bodies import read_body
 from argyll_redis.http.guard import Hosts
@@ -110,7 +111,7 @@ class Api:
         found = next((match for match in matches if match[0].method == asked), None)
         if found is None:
             allowed = ", ".join(sorted({route.method for route, _ in matches}))
-            message = f"{method:.20} is not possible here (use {allowed})"
+            message = f"{shown(method)} is not possible here (use {allowed})"
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, message, {"allow": allowed})
         return found
 

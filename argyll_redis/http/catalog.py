@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from argyll_redis.core.model import JSON
 from argyll_redis.core.plan_json import plan_to_json
+from argyll_redis.core.values import shown
 from argyll_redis.errors import InvalidStep, Problem
 from argyll_redis.http.answers import json_answer
 from argyll_redis.http.bodies import parse_object
@@ -43,7 +44,7 @@ async def update_step(call: Call) -> Response:
 
 def _refuse_other_id(given: JSON, id: str) -> None:
     if isinstance(given, str) and given.lower() != id.lower():
-        what = f'is "{given:.100}", and the path says "{id:.100}"'
+        what = f'is "{shown(given)}", and the path says "{shown(id)}"'
         raise InvalidStep(problems=[Problem("id", what, "use the same id in both")])
 
 

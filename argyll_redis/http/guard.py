@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from argyll_redis.core.values import shown
 from argyll_redis.errors import InvalidInput, Problem
 from argyll_redis.http.address import Address
 from argyll_redis.http.answers import Refused
@@ -47,8 +48,8 @@ class Hosts:
         """Raises `Refused` for a request to another host, or by a page of another origin."""
         place = _place(headers.get("host", ""))
         if place is None or not self._knows(place.host):
-            shown = headers.get("host", "")[:100]
-            message = f'"{shown}" is not a name of this server (it can be given one with --http-host)'
+            given = shown(headers.get("host", ""))
+            message = f'"{given}" is not a name of this server (it can be given one with --http-host)'
             raise Refused(HTTPStatus.BAD_REQUEST, message)
         origin = headers.get("origin")
         if origin is not None and not _is_same(origin, place):

@@ -46,7 +46,7 @@ class Metrics(Collector):
         self._app = app
         self._queues: list[Any] = []
         self._engines = 0
-        self._committed: Any = None
+        self._committer: Any = None
         self._is_up = False
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -72,7 +72,7 @@ class Metrics(Collector):
             self._queues = (await self._app.queue_stats())["queues"]
             # Every engine reads what concerns all of them.
             self._engines = next(each["engines"] for each in self._queues if each["queue"] == CONTROL)
-            self._committed = (await self._app.node()).committer.counters
+            self._committer = (await self._app.node()).committer
             self._is_up = True
         except StoreUnavailable:
             self._queues, self._is_up = [], False
@@ -89,14 +89,31 @@ class Metrics(Collector):
         if self._is_up:
             yield _gauge("argyll_engines", "Live engines of the namespace.", self._engines)
             yield from _queue_figures(self._queues)
-        if self._committed is not None:
-            yield from _counters("argyll_commit", self._committed)
+        if self._committer is not None:
+            yield from _counters("argyll_commit", self._committer.counters)
+            yield from _troubles(self._committer)
         if self.engine is not None:
             yield from _counters("argyll_engine", self.engine.counters)
 
 
 def _gauge(name: str, says: str, value: float) -> Metric:
     return GaugeMetricFamily(name, says, value=value)
+
+
+def _troubles(committer: Any) -> Iterator[Metric]:
+    """What keeps the process from working: writes that are refused, and flows that it cannot go on with."""
+    breaker = committer.breaker
+    refused = int(breaker.is_open)
+    yield _gauge("argyll_writes_refused", "Whether Redis takes no writes and nothing is begun.", refused)
+    yield CounterMetricFamily(
+        "argyll_writes_refused_times", "How often Redis began to take no writes.", value=breaker.opened
+    )
+    family = GaugeMetricFamily(
+        "argyll_flows_left_alone", "Flows that this process cannot go on with.", labels=("reason",)
+    )
+    for reason, count in committer.left_alone.counted().items():
+        family.add_metric((reason,), count)
+    yield family
 
 
 def _queue_figures(queues: list[Any]) -> Iterator[Metric]:

@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from argyll_redis.core.events import EVENTS
 from argyll_redis.core.model import JSON
 from argyll_redis.core.reader import Reader, did_you_mean
+from argyll_redis.core.values import shown
 from argyll_redis.errors import ArgyllError, InvalidInput, Problem
 from argyll_redis.http.answers import redacted, status_of
 from argyll_redis.http.bodies import parse_object
@@ -117,7 +118,7 @@ class _Connection:
                     await self._unsubscribe(sub_id)
                 case other:
                     mend = "use subscribe or unsubscribe"
-                    what = f"`{other!s:.60}` is not a type of message"
+                    what = f"`{shown(other)}` is not a type of message"
                     raise InvalidInput(problems=[Problem("type", what, mend)])
         except ArgyllError as error:
             await self._refuse(error, sub_id)
@@ -135,7 +136,7 @@ class _Connection:
     async def _unsubscribe(self, sub_id: str) -> None:
         task = self._subscriptions.pop(sub_id, None)
         if task is None:
-            what = f'"{sub_id:.100}" is not subscribed'
+            what = f'"{shown(sub_id)}" is not subscribed'
             raise InvalidInput(problems=[Problem("sub_id", what, "use the sub_id of a subscription")])
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -15,16 +15,19 @@ SERVICE = "argyll"
 
 
 async def show_health(call: Call) -> Response:
-    """Whether this process can work, found out now. Whoever asks needs no key, so no address is named."""
-    wrong = ""
+    """Whether this process can work, found out now. Whoever asks needs no key, so no address and no flow
+    is named."""
+    wrong, left_alone = "", 0
     try:
         await call.app.check_ready()
+        left_alone = sum((await call.app.left_alone()).values())
     except StoreUnavailable as error:
         wrong = _first_line(type(error))
     is_draining = call.api.is_draining
     details = {
         "redis": wrong or "ok",
         "engine": "draining" if is_draining else "ok",
+        "flows_left_alone": str(left_alone),
         "namespace": call.app.namespace,
         "version": __version__,
     }

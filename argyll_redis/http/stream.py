@@ -16,6 +16,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from argyll_redis.core.values import shown
 from argyll_redis.errors import ArgyllError, InvalidInput, Problem
 from argyll_redis.http.answers import HEADERS
 from argyll_redis.http.route import Call
@@ -62,7 +63,9 @@ def last_event(request: Request) -> int:
     if version.isascii() and version.isdigit() and len(version) <= 18:
         return int(version)
     mend = "use the id of an event, such as 17-0"
-    raise InvalidInput(problems=[Problem("Last-Event-ID", f'"{given:.40}" is not the id of an event', mend)])
+    raise InvalidInput(
+        problems=[Problem("Last-Event-ID", f'"{shown(given)}" is not the id of an event', mend)]
+    )
 
 
 async def _messages(call: Call, flow: str, after: int) -> AsyncGenerator[bytes, None]:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from argyll_redis.core.commands import Broken, Outcome, Succeeded, Unfinished
 from argyll_redis.core.limits import MAX_INTEGER
 from argyll_redis.core.model import JSON
+from argyll_redis.core.values import shown
 from argyll_redis.errors import FlowImported, InvalidInput, Problem, UnknownToken
 from argyll_redis.http.answers import Refused, json_answer
 from argyll_redis.http.bodies import parse_object
@@ -64,4 +65,4 @@ def _attempt(given: str | None) -> int | None:
     if text.isascii() and text.isdigit() and len(text) < len(str(MAX_INTEGER)) and int(text) > 0:
         return int(text)
     mend = "use the number that came with the call, or leave it out"
-    raise InvalidInput(problems=[Problem(ATTEMPT, f'"{given:.40}" is not the number of an attempt', mend)])
+    raise InvalidInput(problems=[Problem(ATTEMPT, f'"{shown(given)}" is not the number of an attempt', mend)])

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from argyll_redis.core.catalog import Catalog, CatalogEvent, apply_all, catalog_event
-from argyll_redis.errors import HistoryLost, StoreUnavailable
+from argyll_redis.errors import HistoryLost, StoreUnavailable, UnknownEvent
 from argyll_redis.runtime.clock import spread_ms
 from argyll_redis.store.codec import decode, encode
 from argyll_redis.store.protocol import Committed, NewEvent, Store, StoredEvent
@@ -78,8 +78,14 @@ class CatalogBook:
             raise HistoryLost(
                 f"the catalog goes on at version {stored[0].version}, not {self.catalog.version + 1}"
             )
-        events = [(catalog_event(each.type, decode(each.data)), each.at) for each in stored]
-        self.catalog = apply_all(self.catalog, events)
+        try:
+            events = [(catalog_event(each.type, decode(each.data)), each.at) for each in stored]
+            self.catalog = apply_all(self.catalog, events)
+        except UnknownEvent:
+            raise
+        except Exception as error:  # a log may hold anything
+            what = f"the catalog holds after version {self.catalog.version} what nobody can make sense of"
+            raise HistoryLost(f"{what} ({error!r:.500})") from error
         self._last_tx = stored[-1].tx
         self._changed.set()
         self._changed = asyncio.Event()
@@ -100,12 +106,13 @@ class CatalogBook:
             new = [NewEvent(event.type, 0, by, encode(event.data())) for event in events]
             try:
                 reply = await self._store.append_catalog(before.version, self._last_tx, tx, new)
+                is_appended = isinstance(reply, Committed)
             except StoreUnavailable:
-                if await self._has(before.version, tx):
-                    return events
-                raise
-            if isinstance(reply, Committed):
-                await self.refresh()
+                if not await self._has(before.version, tx):
+                    raise
+                is_appended = True
+            if is_appended:
+                await self.refresh()  # whoever asked goes on with the catalog that has them
                 return events
             await asyncio.sleep(self._spread(CONFLICT_DELAY_MS) / 1000)
 

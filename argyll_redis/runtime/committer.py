@@ -14,12 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
 
 from argyll_redis.core.commands import Answer, Command, Look, Report, Start
-from argyll_redis.core.decide import evolve
 from argyll_redis.core.inputs import Evaluate
 from argyll_redis.core.model import Plan
 from argyll_redis.core.outbox import has_come_due
@@ -27,24 +25,26 @@ from argyll_redis.core.state import Flow
 from argyll_redis.core.turn import MAX_COMMANDS_A_TURN
 from argyll_redis.errors import (
     ArgyllError,
-    HistoryLost,
+    CallRefused,
     InvariantBroken,
     NamespaceEmptied,
     StoreUnavailable,
-    UnknownEvent,
 )
+from argyll_redis.runtime.breaker import Breaker
 from argyll_redis.runtime.cache import FlowCache
 from argyll_redis.runtime.clock import ServerClock, spread_ms
+from argyll_redis.runtime.condition import Condition, LeftAlone, condition_of
 from argyll_redis.runtime.expiry import Expiry
 from argyll_redis.runtime.logs import Logs
 from argyll_redis.runtime.mailbox import Asked, Mailbox, Posted
+from argyll_redis.runtime.refusals import Refusals
+from argyll_redis.runtime.sending import Counters, Sender
 from argyll_redis.runtime.turns import InFlight, TurnMaker, answer_starts
+from argyll_redis.runtime.warming import Warming
 from argyll_redis.store.protocol import (
-    CommitReply,
     Committed,
     Due,
     Entry,
-    Fetch,
     PlanMissing,
     Refused,
     Store,
@@ -61,49 +61,14 @@ EVENTS_A_CALL = 500
 """Events in one call; a turn that alone has more travels alone."""
 BYTES_A_CALL = 256 * 1024
 """Bytes of events in one call, but for the last turn: Redis copies about a GB in a second."""
-BACKOFF_MS = 50
-"""Longest delay before the first repeated call; it doubles up to `MAX_BACKOFF_MS`."""
-MAX_BACKOFF_MS = 2_000
-CONFLICT_DELAY_MS = 5
-"""Longest delay after a second refusal in a row; it doubles up to `MAX_CONFLICT_DELAY_MS`."""
-MAX_CONFLICT_DELAY_MS = 200
 ASK_LIMIT_S = 30
 """How long somebody waits for an answer while the server is away; long enough for a restart."""
-
-
-class Fetcher(Protocol):
-    """An engine, as the committer sees it: it may take entries home with every call."""
-
-    def reserve(self, partitions: Sequence[int]) -> Fetch | None:
-        """Reserves the free slots for one call that commits to these partitions; None when nothing
-        is to be fetched."""
-        ...
-
-    def deliver(self, entries: Sequence[Entry], fetch: Fetch) -> None:
-        """Takes what was fetched and gives back the rest of the reservation."""
-        ...
 
 
 OnReport = Callable[[Flow, Report], None]
 """Told of an outcome that this process has committed and that counted."""
 Listener = Callable[[Flow, int], None]
 """Told of a flow and the version it had before, after each commit of this process."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What was done so far; for tests, benchmarks and metrics."""
-
-    calls: int = 0
-    turns: int = 0
-    commits: int = 0
-    events: int = 0
-    refusals: int = 0
-    ignored: int = 0
-    unknown: int = 0
-    """Commands that named a flow or a token that does not exist."""
-    resent: int = 0
-    by_error: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class Committer:
@@ -122,11 +87,11 @@ class Committer:
     ) -> None:
         self.cache = FlowCache()
         self.counters = Counters()
-        self.fetcher: Fetcher | None = None
         self.listeners: list[Listener] = []
         self.on_report: OnReport | None = None
-        self.quarantined: dict[str, ArgyllError] = {}
-        """Flows that are left alone, and why."""
+        self.left_alone = LeftAlone()
+        self.breaker = Breaker()
+        """Open while a commit is refused by a server that takes no writes."""
         self.fatal: ArgyllError | None = None
         """Why nothing is committed any more."""
         self.gave_up = asyncio.Event()
@@ -146,6 +111,19 @@ class Committer:
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._timer_by = f"timer:{client_id}"
         self._turns = TurnMaker(store, logs, client_id=client_id, evaluate=evaluate)
+        self.sender = Sender(store, counters=self.counters, breaker=self.breaker, spread=spread)
+        self._warming = Warming(self, logs, self._expiry, spread)
+        self._refusals = Refusals(self, logs, self._expiry, spread)
+
+    @property
+    def quarantined(self) -> Mapping[str, ArgyllError]:
+        """Flows that are left alone, and why."""
+        return self.left_alone.flows
+
+    @property
+    def condition(self) -> Condition:
+        """What is wrong with this process, as others are told."""
+        return condition_of(self.breaker, self.left_alone)
 
     # -------------------------------------------------------------- from outside
 
@@ -159,7 +137,7 @@ class Committer:
             box = self._boxes[flow_id] = Mailbox(flow_id)
         box.waiting.append(posted)
         if not box.is_busy:
-            self._make_ready(box)
+            self.make_ready(box)
 
     async def ask(self, flow_id: str, command: Command, entry: Entry | None = None) -> Answer:
         """Posts a command and waits for its answer, given after its commit.
@@ -173,9 +151,9 @@ class Committer:
             async with asyncio.timeout(ASK_LIMIT_S):
                 return await asked.answer
         except TimeoutError:
+            why = self.breaker.reason or "Redis is away, or this process is too busy"
             raise StoreUnavailable(
-                f"no answer within {ASK_LIMIT_S} s: Redis is away, or this process is too busy; it may "
-                "still be done (ask the same again)"
+                f"no answer within {ASK_LIMIT_S} s: {why}; it may still be done (ask the same again)"
             ) from None
         finally:
             self._withdraw(flow_id, asked)
@@ -212,7 +190,7 @@ class Committer:
 
     # -------------------------------------------------------------------- pump
 
-    def _make_ready(self, box: Mailbox) -> None:
+    def make_ready(self, box: Mailbox) -> None:
         box.is_busy = True
         self._ready.append(box)
         self._wake()
@@ -228,7 +206,7 @@ class Committer:
         try:
             self._send_ready()
         except Exception as error:
-            self._stop(_as_bug(error), error)
+            self.stop(_as_bug(error), error)
 
     def _send_ready(self) -> None:
         while self._ready and self._calls < CALLS_IN_FLIGHT and self.fatal is None:
@@ -248,12 +226,12 @@ class Committer:
                     events += len(each.turn.events)
                     size += each.size
             if cold:
-                self._spawn(self._warm(cold))
+                self.spawn(self._warming.warm(cold))
             if batch:
                 self._calls += 1
-                self._spawn(self._send(batch))
+                self.spawn(self._send(batch))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = None
         task.add_done_callback(self._done)
@@ -261,17 +239,19 @@ class Committer:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
-            self._stop(InvariantBroken(f"the committer failed: {error!r}"), error)
+            self.stop(InvariantBroken(f"the committer failed: {error!r}"), error)
 
-    def _stop(self, fatal: ArgyllError, error: BaseException | None = None) -> None:
-        """Commits nothing any more; everybody who waits is told."""
+    def stop(
+        self, fatal: ArgyllError, error: BaseException | None = None, *, boxes: Sequence[Mailbox] = ()
+    ) -> None:
+        """Commits nothing any more; everybody who waits is told, in these mailboxes too."""
         if self.fatal is None:
             log.critical("nothing more is committed: %s", fatal, exc_info=error)
             self.fatal = fatal
             self.gave_up.set()
-        for box in self._boxes.values():
-            for posted in box.waiting:
-                posted.fail(fatal)
+        for box in (*self._boxes.values(), *boxes):
+            while box.waiting:
+                box.waiting.popleft().fail(fatal)
         self._boxes.clear()
         self._ready.clear()
         self._idle.set()
@@ -291,68 +271,43 @@ class Committer:
         self.cache.drop(flow.id)  # read anew: the server may have another flow of this id, or none
         return True
 
-    async def _warm(self, boxes: list[Mailbox]) -> None:
-        """Reads the logs of flows that are not in the cache, all in one read."""
-        flows = [self.cache.get(box.flow_id) or Flow(box.flow_id) for box in boxes]
-        needs = [box.needs_version for box in boxes]
-        delay = BACKOFF_MS
-        while True:
-            try:
-                read_bytes = await self._logs.catch_up(flows)
-            except NamespaceEmptied as error:
-                self._stop(error)
-                return
-            except StoreUnavailable as error:
-                if isinstance(error, HistoryLost):
-                    break
-                await asyncio.sleep(self._spread(delay) / 1000)
-                delay = min(delay * 2, MAX_BACKOFF_MS)
-            except (InvariantBroken, UnknownEvent):
-                break
-            else:
-                for flow, box, read_for in zip(flows, boxes, needs, strict=True):
-                    self._was_read(box, flow, read_for, read_bytes[flow.id])
-                return
-        await self._warm_alone(boxes)
-
-    async def _warm_alone(self, boxes: list[Mailbox]) -> None:
-        """Reads flows one by one, when one of them cannot be read: that one is left alone."""
-        for box in boxes:
-            flow, read_for = Flow(box.flow_id), box.needs_version
-            try:
-                read_bytes = await self._logs.catch_up([flow])
-            except (InvariantBroken, UnknownEvent, HistoryLost) as error:
-                self._quarantine(box, error)
-            except StoreUnavailable:
-                self._make_ready(box)
-            else:
-                self._was_read(box, flow, read_for, read_bytes[flow.id])
-
-    def _was_read(self, box: Mailbox, flow: Flow, read_for: int, read_bytes: int) -> None:
-        box.flow, box.read_for = flow, read_for
-        if flow.version:
-            self.cache.put(flow, read_bytes)
-        self._make_ready(box)
-
     def _decide(self, box: Mailbox) -> InFlight | None:
         flow = self.cache.get(box.flow_id) or box.flow or Flow(box.flow_id)
         box.flow, box.read_for = None, -1
-        posted = [each for each in box.take(MAX_COMMANDS_A_TURN) if not each.arrive(flow)]
+        posted = [each for each in box.take(MAX_COMMANDS_A_TURN) if not self.show(each, flow)]
+        if (wrong := self.quarantined.get(flow.id)) is not None:
+            box.put_back(posted)
+            self.leave_alone(box, wrong)
+            return None
         posted = answer_starts(flow, posted) if flow.version else self._first_start(box, posted)
         if not posted:
-            self._go_on(box)
+            self.go_on(box)
             return None
         try:
             return self._turns.make(box, flow, posted, now_ms=self._clock.now_ms())
         except Exception as error:
-            if flow.version == 0:
-                for each in posted:
-                    each.fail(_as_bug(error))  # a start that failed leaves its id to a better one
-                self._go_on(box)
-            else:
-                box.put_back(posted)
-                self._quarantine(box, _as_bug(error))
+            self._give_up(box, posted, error, is_start=flow.version == 0)
             return None
+
+    def show(self, posted: Posted, flow: Flow) -> bool:
+        """Shows a flow to what waits for it; True when that was all. A log may hold anything, and what was
+        folded none the less may fail here: that is of this flow, and ends no engine."""
+        try:
+            return posted.arrive(flow)
+        except Exception as error:
+            self.distrust(flow.id, _as_bug(error))
+            posted.fail(_as_bug(error))
+            return True
+
+    def _give_up(self, box: Mailbox, posted: list[Posted], error: Exception, *, is_start: bool) -> None:
+        """Ends what can be neither decided nor committed: a bug."""
+        if is_start:
+            for each in posted:
+                each.fail(_as_bug(error))  # a start that failed leaves its id to a better one
+            self.go_on(box)
+        else:
+            box.put_back(posted)
+            self.leave_alone(box, _as_bug(error))
 
     def _behind(self, made: InFlight) -> Iterator[InFlight]:
         """Turns that travel right behind one, of flows that are known and have nothing on their way."""
@@ -380,51 +335,32 @@ class Committer:
         for sent in batch:
             for posted in sent.posted:
                 posted.sent()
-        partitions = list(dict.fromkeys(sent.turn.partition for sent in batch))
-        fetch = self.fetcher.reserve(partitions) if self.fetcher else None
         try:
-            reply = await self._call(batch, fetch)
+            await self._commit(batch, fetches=True)
         finally:
             self._calls -= 1
-        if reply is None:
-            return
-        self._clock.read(reply.now_ms)
-        for sent, answer in zip(batch, reply.turns, strict=True):
-            self._take_reply(sent, answer)
         if self._ready:
             self._wake()
 
-    async def _call(self, batch: list[InFlight], fetch: Fetch | None) -> CommitReply | None:
-        """Commits a batch, however often it takes; None when nothing is committed any more."""
-        turns = [sent.turn for sent in batch]
-        delay = BACKOFF_MS
-        while True:
-            self.counters.calls += 1
-            try:
-                reply = await self._store.commit(turns, fetch)
-            except NamespaceEmptied as error:
-                self._give_back(fetch)
+    async def _commit(self, batch: list[InFlight], *, fetches: bool) -> None:
+        """Commits a batch. What the server calls wrong is wrong with one of its turns: each is sent alone,
+        and the flow of one that is refused alone is left alone."""
+        try:
+            reply = await self.sender.send([sent.turn for sent in batch], fetches=fetches)
+        except NamespaceEmptied as error:
+            for sent in batch:
+                sent.box.put_back(sent.posted)
+            self.stop(error, boxes=[sent.box for sent in batch])
+        except (CallRefused, ValueError) as error:
+            if len(batch) > 1:
                 for sent in batch:
-                    sent.box.put_back(sent.posted)
-                self._stop(error)
-                return None
-            except StoreUnavailable as error:
-                self._give_back(fetch)
-                fetch = None
-                self.counters.resent += 1
-                kind = type(error).__name__
-                self.counters.by_error[kind] = self.counters.by_error.get(kind, 0) + 1
-                log.warning("a commit is sent again: %s", error)
-                await asyncio.sleep(self._spread(delay) / 1000)
-                delay = min(delay * 2, MAX_BACKOFF_MS)
+                    await self._commit([sent], fetches=False)
             else:
-                if fetch is not None and self.fetcher is not None:
-                    self.fetcher.deliver(reply.entries, fetch)
-                return reply
-
-    def _give_back(self, fetch: Fetch | None) -> None:
-        if fetch is not None and self.fetcher is not None:
-            self.fetcher.deliver((), fetch)
+                self._give_up(batch[0].box, batch[0].posted, error, is_start=batch[0].turn.version == 0)
+        else:
+            self._clock.read(reply.now_ms)
+            for sent, answer in zip(batch, reply.turns, strict=True):
+                self._take_reply(sent, answer)
 
     # -------------------------------------------------------------------- reply
 
@@ -436,9 +372,10 @@ class Committer:
             case PlanMissing():
                 self._turns.plan_is_missing(sent.turn.partition, reply.hash)
                 sent.box.put_back(sent.posted)
-                self._make_ready(sent.box)
+                self.make_ready(sent.box)
             case Refused():
-                self._refused(sent, reply)
+                self.counters.refusals += 1
+                self._refusals.take(sent, reply)
 
     def _committed(self, sent: InFlight, at: int) -> None:
         before = sent.turn.version
@@ -466,13 +403,13 @@ class Committer:
         sent.box.refusals = 0
         if has_come_due(flow, after_ms=sent.now_ms, until_ms=flow.at_of(before + 1)):
             sent.box.waiting.append(Posted(Look(self._timer_by)))
-        self._go_on(sent.box)
+        self.go_on(sent.box)
         if flow.version > before:
-            self._tell(flow, before)
+            self.tell(flow, before)
 
-    def _go_on(self, box: Mailbox) -> None:
+    def go_on(self, box: Mailbox) -> None:
         if box.waiting:
-            self._make_ready(box)
+            self.make_ready(box)
         else:
             self._release(box)
 
@@ -483,134 +420,29 @@ class Committer:
         if not self._boxes:
             self._idle.set()
 
-    def _refused(self, sent: InFlight, reply: Refused) -> None:
-        """Takes in what was missed and decides again, unless this transaction is part of it."""
-        self.counters.refusals += 1
-        turn, flow = sent.turn, sent.decision.draft.base
-        if reply.version < turn.version:
-            self._regressed(sent, reply)
-            return
-        try:
-            missed = self._missed(flow, reply)
-        except HistoryLost as error:
-            self._spawn(self._lost(sent, error))
-            return
-        except (InvariantBroken, UnknownEvent) as error:
-            self._leave_alone(sent, error)
-            return
-        if missed is None or reply.more:
-            self._spawn(self._read_on(sent, reply))  # the other turns of the call do not wait for it
-        else:
-            self._go_on_from(sent, reply)
+    def was_committed(self, sent: InFlight, flow: Flow) -> None:
+        """Takes in that a refused turn had been committed before: only its reply was lost."""
+        self.counters.commits += 1
+        self._answer(sent, flow, sent.turn.version)
 
-    def _missed(self, flow: Flow, reply: Refused) -> Flow | None:
-        """Folds the events that a refusal brought. None for a refused start: it brings the first
-        event alone, which needs its plan, and the log is read."""
-        if flow.version == 0:
-            return None
-        held, *missed = reply.missed
-        if held.version != flow.version or held.tx != flow.last_tx:
-            raise HistoryLost(
-                f'the history of flow "{flow.id}" is not the one that was known at version '
-                f"{flow.version}: the server has lost or forked it"
-            )
-        return evolve(flow, self._logs.record(missed))
-
-    def _go_on_from(self, sent: InFlight, reply: Refused) -> None:
-        """The flow is caught up: either this very transaction had been committed and only its reply
-        was lost, or its commands are decided again."""
-        box, turn, flow = sent.box, sent.turn, sent.decision.draft.base
-        box.flow = flow
-        self.cache.put(flow)
-        if turn.events and any(event.tx == turn.tx for event in reply.missed):
-            self.counters.commits += 1
-            self._answer(sent, flow, turn.version)
-            return
-        box.refusals += 1
-        box.put_back(sent.posted)
-        if flow.version > turn.version:
-            self._tell(flow, turn.version)
-        self._retry_later(box)
-
-    def _leave_alone(self, sent: InFlight, error: ArgyllError) -> None:
-        sent.box.put_back(sent.posted)
-        self._quarantine(sent.box, error)
-
-    def _tell(self, flow: Flow, before: int) -> None:
+    def tell(self, flow: Flow, before: int) -> None:
         for listener in self.listeners:
             listener(flow, before)
 
-    async def _read_on(self, sent: InFlight, reply: Refused) -> None:
-        """Reads what a refusal did not bring, then goes on."""
-        flow = sent.decision.draft.base
-        delay = BACKOFF_MS
-        while True:
-            try:
-                await self._logs.catch_up([flow])
-            except NamespaceEmptied as error:
-                sent.box.put_back(sent.posted)
-                self._stop(error)
-                return
-            except (InvariantBroken, UnknownEvent, HistoryLost) as error:
-                self._leave_alone(sent, error)
-                return
-            except StoreUnavailable:
-                await asyncio.sleep(self._spread(delay) / 1000)
-                delay = min(delay * 2, MAX_BACKOFF_MS)
-            else:
-                self._go_on_from(sent, reply)
-                return
-
-    def _retry_later(self, box: Mailbox) -> None:
-        """Decides again: at once and after a growing, random delay by turns, so that processes that
-        collide on a flow come apart. What is decided after a delay rests on a state as old as the
-        delay; where others commit all the time, only the one at once after it has a chance."""
-        if box.refusals % 2:
-            self._make_ready(box)
-            return
-        limit = min(CONFLICT_DELAY_MS * 2 ** min(box.refusals // 2 - 1, 10), MAX_CONFLICT_DELAY_MS)
-        asyncio.get_running_loop().call_later(self._spread(limit) / 1000, self._make_ready, box)
-
-    def _regressed(self, sent: InFlight, reply: Refused) -> None:
-        """The server knows less than this process."""
-        lost = HistoryLost(
-            f'flow "{sent.box.flow_id}" is at version {reply.version} on the server but was known at '
-            f"{sent.turn.version}: the server has lost history; the flow is left alone"
-        )
-        self._spawn(self._lost(sent, lost))
-
-    async def _lost(self, sent: InFlight, lost: HistoryLost) -> None:
-        """The history that this process knows is not the server's. A flow that has expired is forgotten,
-        and its commands are decided on what there is now; any other one is left alone."""
-        flow = sent.decision.draft.base
-        delay = BACKOFF_MS
-        while True:
-            try:
-                has_expired = await self._expiry.has_passed(flow)
-                break
-            except NamespaceEmptied as error:
-                sent.box.put_back(sent.posted)
-                self._stop(error)
-                return
-            except StoreUnavailable:
-                await asyncio.sleep(self._spread(delay) / 1000)
-                delay = min(delay * 2, MAX_BACKOFF_MS)
-        if not has_expired:
-            self._leave_alone(sent, lost)
-            return
-        self.cache.drop(flow.id)
-        sent.box.put_back(sent.posted)
-        self._go_on(sent.box)
-
-    def _quarantine(self, box: Mailbox, error: ArgyllError) -> None:
+    def leave_alone(self, box: Mailbox, error: ArgyllError) -> None:
         """Leaves a flow alone from now on, loudly; nothing of it is acknowledged."""
-        log.error('flow "%s" is left alone: %s', box.flow_id, error, exc_info=error)
-        self.quarantined[box.flow_id] = error
-        self.cache.drop(box.flow_id)
+        self.distrust(box.flow_id, error)
         for posted in box.waiting:
             posted.fail(error)
         box.waiting.clear()
         self._release(box)
+
+    def distrust(self, flow_id: str, error: ArgyllError) -> None:
+        """Notes that a flow is to be left alone, whoever found that out."""
+        if flow_id not in self.left_alone.flows:
+            log.error('flow "%s" is left alone: %s', flow_id, error, exc_info=error)
+        self.left_alone.add(flow_id, error)
+        self.cache.drop(flow_id)
 
 
 def _as_bug(error: Exception) -> ArgyllError:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from argyll_redis.core.collect import item_inputs
 from argyll_redis.core.commands import (
     Abandon,
     Accepted,
-    Answer,
     Broken,
     Command,
     Outcome,
@@ -25,23 +24,24 @@ from argyll_redis.core.commands import (
     Succeeded,
     TimeOut,
 )
-from argyll_redis.core.model import JSON, Attribute, Step, StepType, Token, handler_of
-from argyll_redis.core.state import Flow, StepStatus, WorkItem, WorkStatus
+from argyll_redis.core.model import JSON, Step, StepType
+from argyll_redis.core.state import Flow, StepStatus, WorkItem
 from argyll_redis.errors import HistoryLost, InvalidInput, StoreUnavailable, UnknownEvent
 from argyll_redis.runtime.children import Children
 from argyll_redis.runtime.clock import ServerClock, spread_ms
 from argyll_redis.runtime.committer import Committer
+from argyll_redis.runtime.engine_config import EngineConfig
 from argyll_redis.runtime.intake import Intake
+from argyll_redis.runtime.jobs import current_item, current_undo, function_of, inputs_of, job_of
+from argyll_redis.runtime.let_go import LetGo
 from argyll_redis.runtime.mailbox import Posted
 from argyll_redis.runtime.memo import Memo
 from argyll_redis.runtime.payload import ChildEnded, WorkReference, read_control, read_work
-from argyll_redis.runtime.work import Hand, InHand, Key, key_of
-from argyll_redis.steps.context import StepContext
-from argyll_redis.steps.http_request import webhook_url
-from argyll_redis.steps.job import Handler, Job, Undo
+from argyll_redis.runtime.posts import Arrival, Settling
+from argyll_redis.runtime.work import Hand, InHand, Key
+from argyll_redis.steps.job import Handler, Job
 from argyll_redis.store.protocol import (
     CONTROL,
-    EngineInfo,
     Entry,
     RenewReply,
     Store,
@@ -55,35 +55,7 @@ LEAVE_TRIES = 5
 """Looks for entries that were delivered while this engine stopped reading."""
 LEAVE_DELAY_MS = 5_000
 """Before work of a flow that this version cannot read is offered again."""
-LEFT_MS = 60_000
-"""How long an entry that was let go of is remembered: longer than any call waits for a reply."""
 OVER = frozenset({"completed", "failed"})
-
-
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """How an engine works. Times are ms."""
-
-    id: str
-    queues: tuple[str, ...] = ("builtin",)
-    """Those it serves, `builtin` among them."""
-    handlers: tuple[str, ...] = ()
-    """Names of the python functions it has."""
-    types: tuple[StepType, ...] = ()
-    """Those it can do that not every engine can."""
-    concurrency: int = 100
-    lease_ms: int = 10_000
-    grace_ms: int = 30_000
-    """How long a drain waits for running work."""
-    webhook_base_url: str = ""
-    """What comes before `/webhook/...`; empty when outcomes cannot be posted anywhere."""
-    renew_in_thread: bool = True
-    """False only under a virtual clock, where no thread may wait."""
-
-    @property
-    def info(self) -> EngineInfo:
-        handlers = (*self.handlers, *map(handler_of, self.types))
-        return EngineInfo(self.id, self.queues, handlers, self.lease_ms)
 
 
 @dataclass(slots=True)
@@ -101,14 +73,6 @@ class EngineCounters:
     """Leases that were not this engine's any more while it still worked."""
     buried: int = 0
     unhandled: dict[str, int] = field(default_factory=dict[str, int])
-
-
-class Left(NamedTuple):
-    """An entry that was let go of without an outcome."""
-
-    at_ms: int
-    """When, by the monotonic clock."""
-    was_called: bool
 
 
 class Engine:
@@ -141,10 +105,9 @@ class Engine:
         self._memo = memo
         self._is_draining = False
         self._renewed_ms = clock.monotonic_ms()
-        self._suspects: set[Key] = set()
-        """Pending entries that were unknown at the last renewal."""
-        self._left: dict[Key, Left] = {}
-        """Entries that were let go of: a reply that delivers one of them comes too late."""
+        self._held_back: list[InHand] = []
+        """Delivered, and not begun before the server takes writes again and the leases are renewed."""
+        self._let_go = LetGo(self.hand, clock)
         self._children = Children(
             config.id,
             committer=committer,
@@ -165,9 +128,18 @@ class Engine:
         may be running elsewhere."""
         return self._clock.monotonic_ms() - self._renewed_ms < self.config.lease_ms
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the server takes no writes: nothing is begun whose outcome could not be recorded."""
+        return self._committer.breaker.is_open
+
+    @property
+    def may_begin(self) -> bool:
+        return self.lease_is_sure and not self.is_stopped
+
     def take(self, entry: Entry) -> None:
         """Takes a delivered entry in hand. One that nobody can read is moved to `dead`."""
-        if entry in self.hand or key_of(entry) in self._left:
+        if entry in self.hand or entry in self._let_go:
             return  # its delivery was lost, or so it seemed, and it was found without it
         try:
             if entry.stream == CONTROL:
@@ -191,12 +163,16 @@ class Engine:
         held = InHand(entry, reference.flow_id, reference)
         self.intake.use_slot()
         self.hand.take(held)
-        flow = self._committer.cache.get(reference.flow_id)
+        self._look_into(held, reference)
+
+    def _look_into(self, held: InHand, reference: WorkReference) -> None:
+        """Begins an attempt, now or when its flow has been read."""
+        flow, arrival = self._committer.cache.get(reference.flow_id), Arrival(self, held)
         # A flow that does not know the token is an earlier one of this id, which has expired.
         if flow is not None and flow.version >= reference.version and flow.find(reference.token):
-            self.begin(held, flow)
+            self._committer.show(arrival, flow)
         else:
-            self._committer.post(reference.flow_id, Arrival(self, held))
+            self._committer.post(reference.flow_id, arrival)
 
     def take_over(self, entry: Entry) -> None:
         """Deals with an entry whose engine is lost: work only after a commit that says so."""
@@ -222,12 +198,15 @@ class Engine:
             return  # its lease was lost while the flow was read
         if 0 < flow.version < held.work.version:
             missing = f'version {held.work.version} of flow "{flow.id}" is gone: the server has lost history'
-            self.leave(held, HistoryLost(missing))
+            lost = HistoryLost(missing)
+            if flow.find(held.work.token):  # else it is of another flow, which had this id before
+                self._committer.distrust(flow.id, lost)
+            self.leave(held, lost)
             return
         if held.work.is_undo:
             self._begin_undo(held, held.work, flow)
             return
-        item = _current_item(flow, held.work.token, held.work.attempt)
+        item = current_item(flow, held.work.token, held.work.attempt)
         if item is None:
             self.counters.acknowledged += 1
             self._settle(held, None)
@@ -244,14 +223,14 @@ class Engine:
         step = flow.plan.steps[item.step]
         if self._is_draining or not (step.type is StepType.FLOW or self._can_do(step)):
             self._hand_back(held, step)
-        elif not self.lease_is_sure:
-            self._forget(held)
+        elif not self.may_begin:
+            self._held_back.append(held)
         else:
             self._begin(held, flow, step, item)
 
     def _begin_undo(self, held: InHand, work: WorkReference, flow: Flow) -> None:
         """Undoes a work item, if this attempt of it is still the current one; whatever the flow's state."""
-        item = _current_undo(flow, work.token, work.attempt)
+        item = current_undo(flow, work.token, work.attempt)
         if item is None:
             self.counters.acknowledged += 1
             self._settle(held, None)
@@ -259,11 +238,20 @@ class Engine:
         step = flow.plan.steps[item.step]
         if self._is_draining or not self._can_undo(step):
             self._hand_back(held, step)
-        elif not self.lease_is_sure:
-            self._forget(held)
+        elif not self.may_begin:
+            self._held_back.append(held)
         else:
-            undo = Undo({each.inner: value for each, value in _given(step, item)})
-            self._call(held, flow, step, item, undo)
+            self._call(held, flow, step, item)
+
+    def go_on(self) -> None:
+        """Begins what was held back, if it may be begun now; what was lost meanwhile is not in hand any
+        more."""
+        if self.may_begin or self._is_draining:
+            held_back, self._held_back = self._held_back, []
+            for held in held_back:
+                assert held.work is not None
+                self._look_into(held, held.work)
+            self.intake.go_on()
 
     def _settle(self, held: InHand, command: Abandon | None) -> None:
         """Acknowledges an entry that is not run, with what is to be said of it."""
@@ -278,7 +266,7 @@ class Engine:
     def _forget(self, held: InHand) -> None:
         """Lets go of an entry: it was handed back, or it is still pending, is not named any more, and
         is left to whoever takes it over."""
-        self._left[key_of(held.entry)] = Left(self._clock.monotonic_ms(), held.is_called)
+        self._let_go.add(held)
         self.hand.drop(held)
         self.intake.free_slot(held)
 
@@ -288,7 +276,7 @@ class Engine:
         self.counters.handed_back += 1
         delay_ms = 0 if self._is_draining else HAND_BACK_DELAY_MS
         if delay_ms:
-            name = _function_of(held, step)
+            name = function_of(held, step)
             if not self.counters.unhandled.get(name):
                 what = "function" if step.python else f"way to run {step.type} step"
                 log.warning('no %s "%s" here: its work is handed back', what, name)
@@ -312,10 +300,12 @@ class Engine:
     def leave(self, held: InHand, error: BaseException) -> None:
         """Leaves an entry of a flow that this process must not touch: to other engines when they may
         know better, to `dead` when nobody may."""
-        if isinstance(error, UnknownEvent) and held.is_fresh:
+        is_lost = isinstance(error, HistoryLost)
+        is_others = isinstance(error, UnknownEvent) or (is_lost and error.others_may_go_on)
+        if is_others and held.is_fresh:
             self.intake.free_slot(held)
             self._spawn(self._release(held, LEAVE_DELAY_MS))
-        elif isinstance(error, UnknownEvent | StoreUnavailable) and not isinstance(error, HistoryLost):
+        elif is_others or (isinstance(error, StoreUnavailable) and not is_lost):
             self._forget(held)
         else:
             self._forget(held)
@@ -360,51 +350,26 @@ class Engine:
         elif step.type is StepType.FLOW:
             self._children.begin(held, flow, item, inputs)
         else:
-            await self._run(held, self._job(held, flow, step, item, inputs, None))
+            await self._run(held, job_of(held, flow, step, item, inputs, now_ms=self._clock.now_ms()))
 
-    def _call(self, held: InHand, flow: Flow, step: Step, item: WorkItem, undo: Undo | None = None) -> None:
+    def _call(self, held: InHand, flow: Flow, step: Step, item: WorkItem) -> None:
         """Makes the call of an attempt, in a task of its own: of the work, or of its compensation."""
-        job = self._job(held, flow, step, item, self._inputs_of(flow, step, item), undo)
+        inputs = self._inputs_of(flow, step, item)
+        job = job_of(held, flow, step, item, inputs, now_ms=self._clock.now_ms())
         held.task = asyncio.get_running_loop().create_task(self._run(held, job))
 
-    def _job(
-        self,
-        held: InHand,
-        flow: Flow,
-        step: Step,
-        item: WorkItem,
-        inputs: dict[str, JSON],
-        undo: Undo | None,
-    ) -> Job:
-        assert held.work is not None
-        timeout_ms, attempt = step.work.timeout_ms, held.work.attempt
-        held.context = StepContext(
-            flow_id=flow.id,
-            step_id=step.id,
-            token=item.token,
-            attempt=attempt,
-            deadline=self._clock.now_ms() + timeout_ms if timeout_ms else None,
-        )
-        return Job(flow.id, step, item.token, attempt, inputs, held.context, undo)
-
     def _inputs_of(self, flow: Flow, step: Step, item: WorkItem) -> dict[str, JSON]:
-        """What a work item is called with, by inner name, meta inputs included."""
-        inputs = item_inputs(step, flow.steps[step.id].inputs, item.index)
-        for meta in step.metas:
-            value = _meta(meta, flow, item, self.config.webhook_base_url)
-            if value is not None:
-                inputs[meta.inner] = value
-        return inputs
+        return inputs_of(flow, step, item, self.config.webhook_base_url)
 
     async def _run(self, held: InHand, job: Job) -> None:
         started_ms = self._clock.monotonic_ms()
         held.is_called = True
         try:
             outcome = await self._handlers[job.step.type](job)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             self._forget(held)
             raise
-        except Exception as error:
+        except BaseException as error:  # an engine outlives its handlers
             log.exception("the handler of step %s is broken", job.step.id)
             outcome = Broken(f"the handler is broken: {type(error).__name__}: {error}")
         self._report(held, job, outcome, self._clock.monotonic_ms() - started_ms)
@@ -435,7 +400,12 @@ class Engine:
             is_undo = held.work is not None and held.work.is_undo
             if held.context is not None and not is_undo and reply.statuses.get(held.flow_id) in OVER:
                 held.context.cancel()
-        self._look_at_unnamed(reply, asked_ms)
+        self.go_on()
+        delivered, taken = self._let_go.found(reply, asked_ms)
+        for entry in delivered:
+            self.intake.take_or_return(entry)
+        for entry in taken:
+            self.take_over(entry)
 
     def _lose(self, held: InHand) -> None:
         """Stops work whose lease is lost: another engine is about to do it again, or has."""
@@ -453,42 +423,10 @@ class Engine:
         if not held.is_called:
             self._forget(held)
 
-    def _look_at_unnamed(self, reply: RenewReply, asked_ms: int) -> None:
-        """Takes entries whose delivery or takeover was lost, once they were unknown at two renewals in
-        a row: at one alone the reply may still be on its way."""
-        self._forget_left(reply, asked_ms)
-        suspects, self._suspects = self._suspects, set()
-        for entries, take in ((reply.unnamed, self.intake.take_or_return), (reply.taken, self.take_over)):
-            for entry in self._unknown(entries):
-                if key_of(entry) in suspects:
-                    self._left.pop(key_of(entry), None)
-                    take(entry)
-                self._suspects.add(key_of(entry))
-
     def let_go(self) -> list[Key]:
         """The entries that it has begun and then given up: pending for it still, and left to whoever
         takes them over. Safe from any thread."""
-        return [key for key, left in list(self._left.items()) if left.was_called]
-
-    def _unknown(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those that are not in hand. What was begun here and then given up is not among them: it runs
-        again only under another attempt, after a takeover."""
-        return [
-            entry
-            for entry in entries
-            if entry not in self.hand
-            and not ((left := self._left.get(key_of(entry))) is not None and left.was_called)
-        ]
-
-    def _forget_left(self, reply: RenewReply, asked_ms: int) -> None:
-        """Forgets what was let go of once no reply that delivers it can be on its way any more, and it
-        is not pending for this engine."""
-        if self._left:
-            pending = {key_of(entry) for entry in (*reply.unnamed, *reply.taken)}
-            since_ms = asked_ms - LEFT_MS
-            self._left = {
-                key: left for key, left in self._left.items() if left.at_ms >= since_ms or key in pending
-            }
+        return self._let_go.begun()
 
     # ----------------------------------------------------------------- the end
 
@@ -496,6 +434,7 @@ class Engine:
         """Takes nothing new from now on, and hands back what is not begun."""
         self._is_draining = True
         self.intake.close()
+        self.go_on()
 
     async def drain(self) -> None:
         """Takes nothing new, hands back what is not begun, and waits for what runs, up to the grace."""
@@ -516,7 +455,7 @@ class Engine:
         """
         for _ in range(LEAVE_TRIES):
             leases = self.hand.leases()
-            unnamed = self._unknown(self._store.renew(self.config.id, leases, streams).unnamed)
+            unnamed = self._let_go.unknown(self._store.renew(self.config.id, leases, streams).unnamed)
             if unnamed:
                 await self._store.release(self.config.id, unnamed)
             if await self._store.retire(self.config.id):
@@ -535,98 +474,3 @@ class Engine:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
-
-
-class Arrival(Posted):
-    """An entry whose flow this process does not know well enough: it is begun once the flow is read."""
-
-    __slots__ = ("engine", "held")
-
-    def __init__(self, engine: Engine, held: InHand) -> None:
-        super().__init__(None)
-        self.engine = engine
-        self.held = held
-
-    @property
-    def needs_version(self) -> int:
-        return self.held.work.version if self.held.work else 0
-
-    @property
-    def may_be_anew(self) -> bool:
-        return True
-
-    def arrive(self, flow: Flow) -> bool:
-        self.engine.begin(self.held, flow)
-        return True
-
-    def fail(self, error: BaseException) -> None:
-        self.engine.leave(self.held, error)
-
-
-class Settling(Posted):
-    """What is said of an entry in hand, in the turn that acknowledges it."""
-
-    __slots__ = ("engine", "held")
-
-    def __init__(self, engine: Engine, held: InHand, command: Command | None) -> None:
-        super().__init__(command, held.entry)
-        self.engine = engine
-        self.held = held
-
-    def sent(self) -> None:
-        self.engine.intake.free_slot(self.held)
-
-    def succeed(self, answer: Answer) -> None:
-        self.engine.hand.drop(self.held)
-
-    def fail(self, error: BaseException) -> None:
-        self.engine.leave(self.held, error)
-
-
-def _current_item(flow: Flow, token: str, attempt: int) -> WorkItem | None:
-    """The item of a token, when the attempt is the current one and its call is still to be made."""
-    found = flow.find(Token(token))
-    item = flow.item(*found) if found else None
-    if item is None or item.status is not WorkStatus.ACTIVE or item.attempt != attempt or item.is_accepted:
-        return None
-    return item
-
-
-def _current_undo(flow: Flow, token: Token, attempt: int) -> WorkItem | None:
-    """The item of a token, when the attempt to undo it is the current one and its call is to be made."""
-    found = flow.find(token)
-    item = flow.item(*found) if found else None
-    if item is None or item.undo is None or item.status is not WorkStatus.COMPENSATING:
-        return None
-    return item if item.undo.attempt == attempt and not item.undo.is_waiting else None
-
-
-def _given(step: Step, item: WorkItem) -> Iterator[tuple[Attribute, JSON]]:
-    """What an item gave that is to be undone, by declared output."""
-    outputs = item.undone_outputs
-    return ((each, outputs[each.name]) for each in step.outputs if each.name in outputs)
-
-
-def _function_of(held: InHand, step: Step) -> str:
-    """The name of the function that an entry needs."""
-    if step.python is None:
-        return step.id
-    is_undo = held.work is not None and held.work.is_undo
-    return (step.python.undo or step.python.handler) if is_undo else step.python.handler
-
-
-def _meta(meta: Attribute, flow: Flow, item: WorkItem, base_url: str) -> JSON:
-    """What a meta input is filled with; None leaves it out."""
-    match meta.key:
-        case "flow_id":
-            return flow.id
-        case "step_id":
-            return item.step
-        case "receipt_token":
-            return item.token
-        case "attempt":
-            return item.attempt
-        case "webhook_url":
-            return webhook_url(base_url, flow.id, item.step, item.token) if base_url else None
-        case key:
-            return flow.metadata.get(key or "")

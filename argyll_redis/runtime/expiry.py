@@ -7,6 +7,7 @@ server may have no such flow any more, or another one, as the id is free again.
 from __future__ import annotations
 
 from argyll_redis.core.state import Flow
+from argyll_redis.errors import CallRefused
 from argyll_redis.runtime.clock import ServerClock
 from argyll_redis.store.protocol import Store
 
@@ -30,8 +31,12 @@ class Expiry:
 
     async def has_passed(self, flow: Flow) -> bool:
         """Whether the server has no such flow any more, or another one of its id, and the one that is
-        known may have expired. Raises `StoreUnavailable`."""
+        known may have expired; something else in the place of its head is neither. Raises
+        `StoreUnavailable`."""
         if not self.is_possible(flow):
             return False
-        [head] = await self._store.heads([flow.id])
+        try:
+            [head] = await self._store.heads([flow.id])
+        except CallRefused:
+            return False
         return head is None or head.started_at != flow.at_of(1)

@@ -51,6 +51,10 @@ class Following:
         if self.error is not None:
             raise self.error
 
+    async def rest(self, limit_ms: int) -> None:
+        """Waits a random while before a look that failed is made again."""
+        await asyncio.sleep(self._follower.spread(limit_ms) / 1000)
+
     async def __aenter__(self) -> Following:
         await self._follower.add(self)
         return self
@@ -111,7 +115,7 @@ class Follower:
 
     def __init__(self, store: Store, spread: Callable[[float], float] = spread_ms) -> None:
         self._store = store
-        self._spread = spread
+        self.spread = spread
         self._following: dict[str, dict[Following, None]] = {}
         """By flow; in order, as all that is woken shall be woken in the same order every time."""
         self._overviews: dict[Overview, None] = {}
@@ -184,15 +188,15 @@ class Follower:
                 unwanted = 0 if self._is_wanted else unwanted + 1
                 try:
                     reply = await self._store.feed(self._cursors, BLOCK_MS)
+                    if not reply.entries:
+                        await check_instance(self._store)
                 except NamespaceEmptied:
                     raise
                 except StoreUnavailable as error:
                     log.warning("following failed: %s", error)
-                    await asyncio.sleep(self._spread(ERROR_DELAY_MS) / 1000)
+                    await asyncio.sleep(self.spread(ERROR_DELAY_MS) / 1000)
                     self._look_again(range(self._store.partitions))
                     continue  # the cursors stay: whoever follows all has missed nothing
-                if not reply.entries:
-                    await check_instance(self._store)
                 self._cursors.update(reply.cursors)
                 for entry in reply.entries:
                     self._tell(entry)

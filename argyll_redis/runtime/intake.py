@@ -30,8 +30,13 @@ class Taker(Protocol):
     """Who gets what is taken in."""
 
     @property
-    def lease_is_sure(self) -> bool:
+    def may_begin(self) -> bool:
         """Whether work may be begun at all."""
+        ...
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing may be taken, as the server takes no writes."""
         ...
 
     def take(self, entry: Entry) -> None:
@@ -62,13 +67,16 @@ class Intake:
         self._taker = taker
         self._spread = spread
         self._free = concurrency
-        self._slot_freed = asyncio.Event()
+        self._may_go_on = asyncio.Event()
         self._is_closed = False
+        self.breaks = 0
+        """How often a read failed so far; one always waits, so that no broken connection goes unnoticed."""
         self._readers: Mapping[str, int] = {}
         self._rotation = 0
         self._places: tuple[list[Place], list[Place]] = ([], [])
         """Where it takes work from: what prefers it, and the rest."""
         self.meet(())
+        store.on_late(info.id, self.take_or_return)
 
     # -------------------------------------------------------------------- slots
 
@@ -85,11 +93,11 @@ class Intake:
         if held.holds_slot:
             held.holds_slot = False
             self._free += 1
-            self._slot_freed.set()
+            self._may_go_on.set()
 
     @property
     def _may_take(self) -> bool:
-        return self._free > 0 and self._taker.lease_is_sure
+        return self._free > 0 and self._taker.may_begin
 
     def reserve(self, partitions: Sequence[int]) -> Fetch | None:
         """Reserves the free slots for a commit to these partitions, for what it has just released
@@ -107,7 +115,7 @@ class Intake:
         for entry in entries:
             self._taker.take(entry)
         if self._free > 0:
-            self._slot_freed.set()
+            self._may_go_on.set()
 
     # ------------------------------------------------------------------ streams
 
@@ -147,8 +155,7 @@ class Intake:
         """
         while not self._is_closed:
             if not self._may_take:
-                self._slot_freed.clear()
-                await self._wait_for_slot()
+                await self._wait_a_while()
                 continue
             try:
                 if not await self._fetch_waiting():
@@ -158,10 +165,12 @@ class Intake:
             except StoreUnavailable as error:
                 await self._recover("work", error)
 
-    async def _wait_for_slot(self) -> None:
+    async def _wait_a_while(self) -> None:
+        """Waits until there is a slot, or the server takes writes again, or some time has passed."""
+        self._may_go_on.clear()
         try:
             async with asyncio.timeout(BLOCK_MS / 1000):
-                await self._slot_freed.wait()
+                await self._may_go_on.wait()
         except TimeoutError:
             pass
 
@@ -199,6 +208,9 @@ class Intake:
         """Takes what an engine should look at, whatever its queues and slots."""
         streams = [(partition, CONTROL) for partition in range(self._store.partitions)]
         while not self._is_closed:
+            if self._taker.is_stopped:
+                await self._wait_a_while()
+                continue
             try:
                 entries = await self._store.block(self._info.id, streams, BLOCK_MS)
             except NamespaceEmptied:
@@ -210,10 +222,15 @@ class Intake:
                     self._taker.take(entry)
 
     async def _recover(self, what: str, error: StoreUnavailable) -> None:
+        self.breaks += 1
         log.warning("reading %s failed: %s", what, error)
         await asyncio.sleep(self._spread(ERROR_DELAY_MS) / 1000)
+
+    def go_on(self) -> None:
+        """Looks again whether anything may be taken."""
+        self._may_go_on.set()
 
     def close(self) -> None:
         """Takes nothing new from now on."""
         self._is_closed = True
-        self._slot_freed.set()
+        self._may_go_on.set()

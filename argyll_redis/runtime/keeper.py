@@ -10,23 +10,27 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from argyll_redis.core.inputs import Evaluate
 from argyll_redis.errors import (
     NamespaceEmptied,
     StoreUnavailable,
+    StoreUnfit,
 )
 from argyll_redis.runtime.clock import ServerClock, spread_ms
 from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.engine import Engine
 from argyll_redis.runtime.logs import Logs
 from argyll_redis.runtime.preference import own_partitions
+from argyll_redis.runtime.remembered import Remembered
 from argyll_redis.runtime.retention import Retention
 from argyll_redis.runtime.sweep import Sweep
 from argyll_redis.store.protocol import (
     CONTROL,
     EngineInfo,
     Keep,
+    KeepReply,
     Store,
     StreamRef,
     work_stream,
@@ -64,16 +68,27 @@ class Keeper:
         self._engine = engine
         self._store = store
         self._committer = committer
+        self._breaker = committer.breaker
         self._clock = clock
         self._spread = spread
         self._sweep = Sweep(
             engine.config.id, store=store, committer=committer, logs=logs, clock=clock, evaluate=evaluate
         )
         self._retention = Retention(retention_ms, store=store, clock=clock, spread=spread)
+        self._remembered = Remembered(
+            store=store, committer=committer, clock=clock, retention_ms=retention_ms
+        )
+        self._failures = 0
+        """Rounds that failed so far. While nothing is begun nobody reads, and only they tell of a server
+        that was away."""
+        self._breaks = 0
+        """Failed reads and rounds after which what is remembered was compared."""
         self._wakes: list[int] = []
         self._called = asyncio.Event()
         self._cursors: dict[tuple[int, str], str] = {}
         self._takeover_due_ms = 0
+        self._away_ms: int | None = None
+        """Since when rounds fail, by the monotonic clock; None while they go well."""
         self._is_stopped = False
         self._ended = asyncio.Event()
 
@@ -112,23 +127,27 @@ class Keeper:
         try:
             await self._keep()
         finally:
+            self._breaker.settle(self)
             self._ended.set()
 
     async def _keep(self) -> None:
         while not self._is_stopped:
             try:
                 more = await self._round()
-                partitions = self._own_partitions()
-                await self._sweep.round(partitions, self._lease_ms())
-                await self._retention.round(partitions)
+                if not self._breaker.is_open:
+                    partitions = self._own_partitions()
+                    await self._sweep.round(partitions, self._lease_ms())
+                    await self._retention.round(partitions)
+                    await self._compare()
             except NamespaceEmptied:
                 raise
             except StoreUnavailable as error:
-                log.warning("keeping failed: %s", error)
+                if not (isinstance(error, StoreUnfit) and self._breaker.is_open):  # else that has said why
+                    log.warning("keeping failed: %s", error)
                 await asyncio.sleep(self._spread(KEEP_MS) / 1000)
-                more = False
-            if not more:
-                await self._pause()
+            else:
+                if not more:
+                    await self._pause()
 
     async def _pause(self) -> None:
         """Waits for the next round: at most `KEEP_MS`, less when something of ours is due."""
@@ -145,17 +164,20 @@ class Keeper:
             pass
 
     async def _round(self) -> bool:
-        """One call; True when there is more to do at once."""
-        takeover = await self._takeovers()
-        config = self._engine.config
-        keep = Keep(engine=config.info, alive_ms=ALIVE_MS, takeover=takeover, min_idle_ms=self._lease_ms())
-        reply = await self._store.keep(keep)
+        """One call; True when there is more to do at once. While commits are refused it beats the heart
+        and no more: what is moved or taken over could not be dealt with."""
+        is_stopped = self._breaker.is_open
+        takeover = [] if is_stopped else await self._takeovers()
+        info = replace(self._engine.config.info, state=self._committer.condition.to_text())
+        keep = Keep(engine=info, alive_ms=ALIVE_MS, takeover=takeover, min_idle_ms=self._lease_ms())
+        reply = await self._ask(replace(keep, due_limit=0) if is_stopped else keep)
         self._clock.read(reply.now_ms)
         # By the server's clock: our own may be a millisecond ahead, and would forget what is not moved yet.
         while self._wakes and self._wakes[0] < reply.now_ms:
             heapq.heappop(self._wakes)
-        self.engines = reply.engines
-        self._engine.intake.meet(reply.engines)
+        if reply.engines != self.engines:
+            self.engines = reply.engines
+            self._engine.intake.meet(reply.engines)
         for (ref, _), cursor in zip(takeover, reply.cursors, strict=True):
             self._cursors[ref.partition, ref.stream] = cursor
         for entry in reply.taken:
@@ -163,14 +185,47 @@ class Keeper:
         if reply.vanished:
             self.vanished += reply.vanished
             log.error("%d pending entries were removed from their streams by somebody", reply.vanished)
+        if is_stopped:
+            return False  # what is due stays where it is: asking at once again would never end
         return reply.next_due_ms is not None and reply.next_due_ms <= reply.now_ms
+
+    async def _compare(self) -> None:
+        """Holds what is remembered against the server, when it was away since the last time."""
+        breaks = self._engine.intake.breaks + self._failures
+        if breaks != self._breaks:
+            await self._remembered.check()
+            self._breaks = breaks
+
+    async def _ask(self, keep: Keep) -> KeepReply:
+        """Makes the call of a round, which is the probe of an idle engine: refused for a reason that stops
+        claiming, nothing is begun until a round goes well."""
+        try:
+            reply = await self._store.keep(keep)
+        except StoreUnavailable as error:
+            self._failures += 1
+            if self._away_ms is None:
+                self._away_ms = self._clock.monotonic_ms()
+            if isinstance(error, StoreUnfit):
+                self._breaker.refuse(self, error)
+            raise
+        self._is_back()
+        self._breaker.settle(self)
+        return reply
+
+    def _is_back(self) -> None:
+        """After a time in which nobody could renew, every entry has idled: others, and this engine, get
+        the time of a lease to renew theirs before any is taken over."""
+        now_ms = self._clock.monotonic_ms()
+        if self._away_ms is not None and now_ms - self._away_ms >= self._lease_ms() // 2:
+            self._takeover_due_ms = now_ms + self._lease_ms()
+        self._away_ms = None
 
     async def _takeovers(self) -> list[tuple[StreamRef, str]]:
         """The streams to look at for dead engines' entries: all of all known queues, a few times a
         lease; none in between. Never in step with other engines: what one of them cannot deal with,
         and takes over from itself again and again, another shall come upon first."""
         now_ms = self._clock.monotonic_ms()
-        if now_ms < self._takeover_due_ms:
+        if now_ms < self._takeover_due_ms or self._away_ms is not None:
             return []
         half_ms = self._engine.config.lease_ms // TAKEOVERS_A_LEASE // 2
         self._takeover_due_ms = now_ms + half_ms + round(self._spread(half_ms))

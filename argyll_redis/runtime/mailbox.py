@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from argyll_redis.core.commands import Answer, Command, Start
 from argyll_redis.core.state import Flow
+from argyll_redis.errors import ArgyllError
+from argyll_redis.runtime.cache import FlowCache
 from argyll_redis.store.protocol import Entry, Op
 
 
@@ -110,3 +113,29 @@ class Mailbox:
     def put_back(self, posted: list[Posted]) -> None:
         """Puts commands of a refused turn back in front, in order."""
         self.waiting.extendleft(reversed(posted))
+
+
+class Desk(Protocol):
+    """The committer, to whoever deals with its mailboxes: where each of them goes next."""
+
+    cache: FlowCache
+
+    def make_ready(self, box: Mailbox) -> None:
+        """Has it decided on as soon as a call can carry it."""
+        ...
+
+    def go_on(self, box: Mailbox) -> None:
+        """Has it decided on when anything waits in it; else its flow is free."""
+        ...
+
+    def leave_alone(self, box: Mailbox, error: ArgyllError) -> None:
+        """Leaves its flow alone from now on; whatever waits in it is told why."""
+        ...
+
+    def stop(self, fatal: ArgyllError, *, boxes: Sequence[Mailbox] = ()) -> None:
+        """Commits nothing any more; everybody who waits is told, in these mailboxes too."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Goes on with it beside what else is done; an error in it is a bug, and stops all."""
+        ...

@@ -15,7 +15,8 @@ from argyll_redis.errors import StoreUnavailable
 from argyll_redis.runtime.catalogs import CatalogBook
 from argyll_redis.runtime.clock import ServerClock, monotonic_ms, spread_ms
 from argyll_redis.runtime.committer import Committer
-from argyll_redis.runtime.engine import Engine, EngineConfig
+from argyll_redis.runtime.engine import Engine
+from argyll_redis.runtime.engine_config import EngineConfig
 from argyll_redis.runtime.follower import Follower
 from argyll_redis.runtime.keeper import Keeper
 from argyll_redis.runtime.logs import Logs
@@ -72,6 +73,11 @@ class Node:
     async def open(self) -> None:
         """Connects, creates the namespace at first use, and learns the server's time."""
         await self.store.open()
+        self.clock.read(await self.store.now_ms())
+
+    async def peek(self) -> None:
+        """Learns the server's time and writes nothing: for who only looks. The namespace has to exist."""
+        await self.store.peek()
         self.clock.read(await self.store.now_ms())
 
     async def close(self) -> None:
@@ -137,8 +143,9 @@ class Node:
             retention_ms=self._retention_ms,
         )
         renewer = Renewer(engine, self.store, self.clock)
-        self.committer.fetcher = engine.intake
+        self.committer.sender.fetcher = engine.intake
         self.committer.on_due = keeper.wake_at
+        self.committer.breaker.on_close = engine.go_on
         if on_ready is not None:
             on_ready(engine, keeper)
         await _serve(self, engine, keeper, renewer, until)
@@ -165,8 +172,9 @@ async def _serve(
         engine.abort()
         raise
     finally:
-        node.committer.fetcher = None
+        node.committer.sender.fetcher = None
         node.committer.on_due = None
+        node.committer.breaker.on_close = None
         engine.abort()
         keeper.stop()
         for task in everything:

@@ -40,6 +40,8 @@ class Renewer:
         self._stopped = threading.Event()
         self._ended = asyncio.Event()
         self._failed: Exception | None = None
+        self._refused = ""
+        """Why the last renewal failed; empty when it went well."""
 
     async def run(self) -> None:
         """Renews until cancelled."""
@@ -78,6 +80,9 @@ class Renewer:
         except NamespaceEmptied:
             raise
         except StoreUnavailable as error:
-            log.warning("leases are not renewed: %s", error)
+            if str(error) != self._refused:
+                log.warning("leases are not renewed: %s", error)
+            self._refused = str(error)
             return
+        self._refused = ""
         deliver(self._engine.renewed, reply, asked_ms)

@@ -63,15 +63,18 @@ class Retention:
         """Looks at the partitions whose time it is, each at most once."""
         for partition in partitions:
             now_ms = self._clock.monotonic_ms()
+            # Noted first: a partition that cannot be looked at shall not keep the others from their turns.
             if self._keep_ms and self._looks.is_due(partition, now_ms):
+                self._looks.did(partition, now_ms)
                 await self._expire(partition, now_ms)
             if self._reaps.is_due(partition, now_ms):
-                await self._store.reap(partition, REAP_IDLE_MS)
                 self._reaps.did(partition, now_ms)
+                await self._store.reap(partition, REAP_IDLE_MS)
 
     async def _expire(self, partition: int, now_ms: int) -> None:
         found = await self._store.expire(partition, keep_ms=self._keep_ms, limit=FLOWS_A_ROUND)
-        self._looks.did(partition, now_ms, more=found.more)
+        if found.more:
+            self._looks.did(partition, now_ms, more=True)
         self.expired += found.flows
         if found.flows:
             log.debug("%d flows of partition %d have expired", found.flows, partition)

@@ -54,9 +54,11 @@ class TurnMaker:
         self._sent_plans: set[tuple[int, str]] = set()
 
     def make(self, box: Mailbox, flow: Flow, posted: list[Posted], *, now_ms: int) -> InFlight:
-        """Decides what was posted on a flow. It is never earlier than when an entry among it was added:
-        a due entry that was moved is due. Raises nothing but for a bug."""
-        now_ms = max([now_ms, *(each.entry.added_ms for each in posted if each.entry)])
+        """Decides what was posted on a flow. It is never earlier than the flow's last event, nor than when
+        an entry among it was added: a due entry that was moved is due, even where the node of a cluster
+        that has the flow is ahead of the others. Raises nothing but for a bug."""
+        added = [each.entry.added_ms for each in posted if each.entry]
+        now_ms = max([now_ms, flow.at_of(flow.version), *added])
         commands = [each.command for each in posted if each.command is not None]
         decision = decide(flow, commands, now_ms=now_ms, evaluate=self._evaluate)
         answers = iter(decision.answers)
@@ -68,9 +70,10 @@ class TurnMaker:
         partition = partition_of(flow.id, self._store.partitions)
         self._transactions += 1
         effects = outbox(decision.draft, decision.events, left=decision.left, controls=decision.controls)
-        ops: list[Op] = store_ops(effects, self._plan_bytes(partition, decision))
+        # First, as what is decided beside it may settle what one of them adds.
+        ops: list[Op] = [op for each in posted for op in each.ops]
+        ops += store_ops(effects, self._plan_bytes(partition, decision))
         for each in posted:
-            ops.extend(each.ops)
             if each.entry:
                 ops.append(Ack(each.entry.stream, each.entry.id))
         return Turn(
@@ -80,7 +83,7 @@ class TurnMaker:
             last_tx=flow.last_tx,
             tx=f"{self._client_id}.{self._transactions}",
             events=[
-                NewEvent(each.event.type, each.cause, each.by, encode(each.event.data()))
+                NewEvent(each.event.type, each.cause, each.by, encode(each.event.stored()))
                 for each in decision.events
             ],
             ops=ops,

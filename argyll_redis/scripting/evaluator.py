@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from argyll_redis.core.model import JSON, AttributeType, Script
+from argyll_redis.core.values import shown
 from argyll_redis.errors import ScriptError
 from argyll_redis.scripting import limits
 from argyll_redis.scripting.protocol import Language, Missing, Program, Purpose
@@ -79,7 +80,7 @@ class Evaluator:
         found = self._languages.get(language)
         if found is None:
             known = ", ".join(sorted(self._languages))
-            raise ScriptError(f'"{language}" is not a script language (use one of {known})')
+            raise ScriptError(f'"{shown(language)}" is not a script language (use one of {known})')
         if purpose not in found.purposes:
             able = ", ".join(
                 sorted(name for name, other in self._languages.items() if purpose in other.purposes)

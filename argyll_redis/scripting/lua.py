@@ -296,6 +296,9 @@ class Lua:
                 program.make_room(runtime)
         except lua54.LuaError as error:
             raise _full() from error
+        except UnicodeDecodeError as error:
+            # What Lua names as the place may begin or end within a character.
+            wrong, bytes_read = error.object.decode("utf-8", "backslashreplace"), len(source.encode())
         self.give_back(runtime)
         if program is None:
             raise _syntax_error(source, wrong, bytes_read)

@@ -175,7 +175,7 @@ def _opened(resolve: Callable[[str, int], Awaitable[list[Address]]]) -> ClientSe
         async def close(self) -> None:
             return None
 
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             resolver=Resolver(),
             ttl_dns_cache=DNS_CACHE_S,
@@ -187,6 +187,10 @@ def _opened(resolve: Callable[[str, int], Awaitable[list[Address]]]) -> ClientSe
         auto_decompress=False,  # here it stops at a limit
         trust_env=False,
     )
+    # It has no public switch for this: GET, PUT and DELETE are sent again when the service hangs up, which
+    # would make two calls of one attempt.
+    session._retry_connection = False
+    return session
 
 
 async def _look(host: str, port: int) -> list[str]:

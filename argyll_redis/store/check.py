@@ -11,6 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from argyll_redis.core.limits import MAX_IMPORT_EVENTS
+from argyll_redis.store.mending import (
+    CountUsers,
+    DropConsumer,
+    DropDead,
+    DropDue,
+    DropEntry,
+    DropField,
+    DropHead,
+    DropRow,
+    PutField,
+    PutRow,
+    Repair,
+)
 from argyll_redis.store.protocol import (
     Ack,
     Dispatch,
@@ -152,10 +165,38 @@ def check_index(index: str) -> None:
     _refuse(_INDEX.fullmatch(index) is None, f"{index!r} is not the name of an index")
 
 
+def check_row(index: str) -> None:
+    """Refuses the name of a set that cannot be: an index of flows, `expire`, `tree` or `due`."""
+    if index not in ("expire", "tree", "due"):
+        check_index(index)
+
+
+def check_repair(repair: Repair, partitions: int) -> None:
+    """Refuses a repair that cannot be meant."""
+    check_partition(repair.partition, partitions)
+    if repair.flow and repair.partition != partition_of(repair.flow, partitions):
+        raise ValueError(f"flow {repair.flow!r} does not live in partition {repair.partition}")
+    _refuse(repair.version < 0, f"version {repair.version} is negative")
+    if (repair.version == 0) != (repair.tx == ""):
+        raise ValueError(f"tx {repair.tx!r} does not go with version {repair.version}")
+    for op in repair.ops:
+        kind = type(op)
+        _refuse(not repair.flow and kind in _OF_A_FLOW, f"{kind.__name__} without a flow")
+        _refuse(kind is DropHead and repair.version > 0, "a head whose log is there stays")
+        _refuse(kind is PutField and repair.version == 0, "no head is made for a log that is not there")
+        if (check := _REPAIR_CHECKS.get(kind)) is not None:
+            check(op)
+
+
+def is_queue(name: str) -> bool:
+    """Whether a queue may have this name."""
+    return _QUEUE.fullmatch(name) is not None
+
+
 def check_queues(queues: Sequence[str]) -> None:
     """Refuses queue names that are empty or have blanks."""
     for queue in queues:
-        if _QUEUE.fullmatch(queue) is None:
+        if not is_queue(queue):
             raise ValueError(f"queue name {queue!r} is empty or has a blank")
 
 
@@ -229,6 +270,58 @@ def _check_member(member: str) -> None:
     if _MEMBER.fullmatch(member) is None:
         raise ValueError(f"due member {member!r} is not '<stream> <payload>'")
 
+
+def _check_field(op: PutField | DropField) -> None:
+    _refuse(not op.name, "a field has no name")
+
+
+def _check_put_row(op: PutRow) -> None:
+    check_row(op.index)
+    _refuse(op.index == "due" or op.score < 0, f"{op.index!r} has no row of score {op.score}")
+
+
+def _check_drop_row(op: DropRow) -> None:
+    check_row(op.index)
+    _refuse(op.index == "due", "a due member is no row of a flow")
+
+
+def _check_count(op: CountUsers) -> None:
+    _refuse(not op.hash, "a plan has no hash")
+    _refuse(op.was < 0 or op.users < 0, f"a plan has no {min(op.was, op.users)} users")
+
+
+def _check_drop_entry(op: DropEntry) -> None:
+    _check_stream(op.stream)
+    check_entry(op.entry)
+
+
+def _check_drop_due(op: DropDue) -> None:
+    _refuse(not op.member, "a due member has no name")
+
+
+def _check_drop_consumer(op: DropConsumer) -> None:
+    _check_stream(op.stream)
+    _refuse(not op.consumer, "a consumer has no name")
+
+
+def _check_drop_dead(op: DropDead) -> None:
+    check_entry(op.entry)
+
+
+_OF_A_FLOW = frozenset({PutField, DropField, DropHead, PutRow, DropRow})
+"""Operations of a repair that concern the flow itself."""
+
+_REPAIR_CHECKS: Mapping[type, Callable[[Any], None]] = {
+    PutField: _check_field,
+    DropField: _check_field,
+    PutRow: _check_put_row,
+    DropRow: _check_drop_row,
+    CountUsers: _check_count,
+    DropEntry: _check_drop_entry,
+    DropDue: _check_drop_due,
+    DropConsumer: _check_drop_consumer,
+    DropDead: _check_drop_dead,
+}
 
 _OP_CHECKS: Mapping[type, Callable[[Any], None]] = {
     Ack: _check_ack,

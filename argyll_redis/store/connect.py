@@ -1,4 +1,4 @@
-"""Connections to Redis: from a URL to calls whose outcome is a reply or one of our exceptions.
+"""Connections to Redis: from a connector to calls whose outcome is a reply or one of our exceptions.
 
 redis-py's clients and pools are left out: they send a command again on their own, which an event log
 cannot bear, and they cost more than the call itself. Its connections (sockets, TLS, login, hiredis)
@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, Protocol, TypeVar, cast
 
 import anyio
 import hiredis
@@ -26,8 +26,10 @@ import redis.exceptions as redis_errors
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from argyll_redis.errors import InvalidInput, StoreUnavailable
+from argyll_redis.errors import InvalidInput, StoreUnavailable, StoreUnfit
 from argyll_redis.store.answers import Treatment, answer_to, exception_for, is_known
+from argyll_redis.store.copies import Copying
+from argyll_redis.store.url import RedisUrl, read_url
 
 CONNECT_LIMIT_MS = 2_000
 """Longest wait for a connection."""
@@ -35,12 +37,14 @@ CONNECT_LIMIT_MS = 2_000
 REPLY_LIMIT_MS = 5_000
 """Longest wait for a reply, beside what the call itself waits in Redis."""
 
+T = TypeVar("T")
+
 Reply = Any
 """What hiredis makes of a reply: bytes, int, None, or a list of these."""
 
 Command = Sequence[str | bytes | int]
 
-_pack = cast(
+pack = cast(
     Callable[[tuple[str | bytes | int, ...]], bytes],
     hiredis.pack_command,  # pyright: ignore[reportUnknownMemberType]
 )
@@ -55,18 +59,9 @@ _LOST = (
 )
 """Errors after which nobody knows whether the call was applied."""
 
-_TLS_OPTIONS = frozenset(
-    {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
-)
-_TLS_WORDS = {"ssl_cert_reqs": ("required", "optional", "none"), "ssl_check_hostname": ("true", "false")}
-"""What TLS options that are words may be. Any other word would be true to redis-py, or an error late."""
-_LATER = {
-    "redis+cluster": "a Redis Cluster",
-    "rediss+cluster": "a Redis Cluster",
-    "redis+sentinel": "Sentinel",
-}
+_ALWAYS: Mapping[str, Any] = {"protocol": 2, "socket_connect_timeout": CONNECT_LIMIT_MS / 1000}
+"""Options of every connection."""
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
-_URL_MEND = "use redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://... or unix:///PATH[?db=DB]"
 
 
 class Connection(Protocol):
@@ -102,125 +97,136 @@ class UrlConnector:
     """Makes connections to the server that a URL names."""
 
     def __init__(self, url: str) -> None:
-        try:
-            self._scheme, self._options = _parsed(url)
-        except (ValueError, UnicodeError):
-            # The cause is left out: it may quote the URL, and so the password.
-            raise InvalidInput(f"the Redis URL cannot be read ({_URL_MEND})") from None
-        self.address = _address(self._options)
+        """Raises `InvalidInput`, also for a URL that names more than one server."""
+        read = read_url(url)
+        if read.kind:
+            raise InvalidInput("the Redis URL names several servers where one is meant")
+        self.address = read.address
+        self._scheme = read.scheme
+        self._options = {**read.options, **_where(read)}
 
     def connection(self) -> Connection:
-        kinds = {
-            "redis": async_redis.Connection,
-            "rediss": async_redis.SSLConnection,
-            "unix": async_redis.UnixDomainSocketConnection,
-        }
-        retry = async_retry.Retry(NoBackoff(), 0)
-        # No socket_timeout: each call has a deadline of its own, which covers connecting and logging in, too.
-        return cast(Connection, kinds[self._scheme](**self._options, retry=retry, socket_timeout=None))
+        return make_connection(self._scheme, self._options)
 
     def blocking_connection(self) -> BlockingConnection:
-        kinds = {
-            "redis": sync_redis.Connection,
-            "rediss": sync_redis.SSLConnection,
-            "unix": sync_redis.UnixDomainSocketConnection,
-        }
-        timeout_s: Any = REPLY_LIMIT_MS / 1000  # the annotation of TLS connections says int
-        return kinds[self._scheme](**self._options, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s)
+        return make_blocking_connection(self._scheme, self._options)
 
 
-def _parsed(url: str) -> tuple[str, dict[str, Any]]:
-    """Splits a URL into its scheme and the options of a redis-py connection."""
-    parts = urlsplit(url)
-    scheme = parts.scheme
-    if parts.fragment:
-        raise ValueError("a # that is not escaped")
-    if scheme in _LATER:
-        raise InvalidInput(f"{_LATER[scheme]} is not supported yet ({_URL_MEND})")
-    if scheme not in ("redis", "rediss", "unix"):
-        raise InvalidInput(f"{scheme or 'no scheme'} is not a scheme of a Redis URL ({_URL_MEND})")
-    query = {
-        name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()
+def make_connection(scheme: str, options: Mapping[str, Any]) -> Connection:
+    """Makes a connection that is not yet connected; `options` say where it goes, too."""
+    kinds = {
+        "redis": async_redis.Connection,
+        "rediss": async_redis.SSLConnection,
+        "unix": async_redis.UnixDomainSocketConnection,
     }
-    options: dict[str, Any] = {
-        "protocol": 2,
-        "socket_connect_timeout": CONNECT_LIMIT_MS / 1000,
-        "username": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password else None,
-        "client_name": query.pop("client_name", None),
+    retry = async_retry.Retry(NoBackoff(), 0)
+    # No socket_timeout: each call has a deadline of its own, which covers connecting and logging in, too.
+    made = kinds[scheme](**{**_ALWAYS, **options}, retry=retry, socket_timeout=None)
+    return cast(Connection, _unannounced(made))
+
+
+def make_blocking_connection(
+    scheme: str, options: Mapping[str, Any], *, limit_ms: int | None = None
+) -> BlockingConnection:
+    """Makes a connection for a thread, that waits for a reply up to `limit_ms`, or `REPLY_LIMIT_MS`."""
+    kinds = {
+        "redis": sync_redis.Connection,
+        "rediss": sync_redis.SSLConnection,
+        "unix": sync_redis.UnixDomainSocketConnection,
     }
-    if scheme == "unix":
-        if not parts.path or parts.hostname:
-            raise ValueError("no path, or one that does not begin with /")
-        options["path"] = unquote(parts.path)
-        options["db"] = int(query.pop("db", 0))
-    else:
-        options["host"] = parts.hostname or "localhost"
-        options["port"] = parts.port or 6379
-        options["db"] = int(query.pop("db", 0) if parts.path in ("", "/") else parts.path[1:])
-        options["socket_keepalive"] = True
-    if scheme == "rediss":
-        options |= _tls_options({name: query.pop(name) for name in _TLS_OPTIONS & query.keys()})
-    if query:
-        raise InvalidInput(f"{', '.join(sorted(query))}: not an option of a Redis URL ({_URL_MEND})")
-    return scheme, options
+    timeout_s: Any = (limit_ms or REPLY_LIMIT_MS) / 1000  # the annotation of TLS connections says int
+    made = kinds[scheme](**{**_ALWAYS, **options}, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s)
+    return _unannounced(made)
 
 
-def _tls_options(given: dict[str, str]) -> dict[str, Any]:
-    for name, words in _TLS_WORDS.items():
-        if given.get(name, words[0]) not in words:
-            raise InvalidInput(f"{name} of the Redis URL cannot be that (use {', '.join(words)})")
-    is_checked = given.get("ssl_cert_reqs") != "none"
-    return {**given, "ssl_check_hostname": given.get("ssl_check_hostname", str(is_checked).lower()) == "true"}
+def _unannounced(connection: T) -> T:
+    """Keeps redis-py from telling the server its own name and version each time it connects: a user with few
+    rights may not, and each time is a line in the server's log of what it has refused."""
+    for name in ("driver_info", "lib_name", "lib_version"):  # what versions of redis-py call it
+        if hasattr(connection, name):
+            setattr(connection, name, None)
+    return connection
 
 
-def _address(options: Mapping[str, Any]) -> str:
-    """Names a server in messages."""
-    if "path" in options:
-        return str(options["path"])
-    host: str = options["host"]
-    return f"[{host}]:{options['port']}" if ":" in host else f"{host}:{options['port']}"
+def _where(url: RedisUrl) -> dict[str, Any]:
+    """The options that say where a connection goes."""
+    if url.path:
+        return {"path": url.path}
+    ((host, port),) = url.hosts
+    return {"host": host, "port": port}
 
 
 class Link:
     """A bounded set of connections; a call that finds none free waits for one."""
 
-    def __init__(self, connector: Connector, *, limit: int) -> None:
+    def __init__(self, connector: Connector, *, limit: int, copying: Copying | None = None) -> None:
+        """`copying` is what calls that have to have copies wait for."""
         self._connector = connector
+        self._copying = copying
         self._free = anyio.Semaphore(limit, fast_acquire=True)
         self._idle: list[Connection] = []
         self._is_closed = False
 
-    async def call(self, command: Command, *, wait_ms: int = 0) -> Reply:
+    async def call(self, command: Command, *, wait_ms: int = 0, copied: str = "") -> Reply:
         """Sends a command and gives its reply; raises what the table of answers says of an error reply.
 
-        `wait_ms` is how long the command may wait inside Redis.
+        `wait_ms` is how long the command may wait inside Redis. `copied` is the id key of a partition on
+        this server: then what the server did up to this reply has its copies where the link waits for
+        any, or the call counts as not answered. A reply of nothing needs none.
         """
-        reply = (await self._exchange(_pack(tuple(command)), 1, wait_ms))[0]
+        (reply,) = await self._replies([command], wait_ms, copied)
         if isinstance(reply, Exception):
             raise exception_for(reply)
         return reply
 
-    async def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
+    async def pipeline(self, commands: Sequence[Command], *, copied: str = "") -> list[Reply]:
         """Sends commands in one round trip; an error reply is raised when all have been read."""
-        replies = await self.attempts(commands)
+        replies = await self._replies(commands, 0, copied)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise exception_for(reply)
         return replies
 
-    async def attempts(self, commands: Sequence[Command]) -> list[Reply]:
+    async def attempts(
+        self, commands: Sequence[Command], *, wait_ms: int = 0, copied: str = ""
+    ) -> list[Reply]:
         """Sends commands in one round trip; error replies are given as they came."""
-        if not commands:
-            return []
-        packed = b"".join([_pack(tuple(command)) for command in commands])
-        return await self._exchange(packed, len(commands), 0)
+        return await self._replies(commands, wait_ms, copied)
+
+    async def refuse_behind(self, id_key: str) -> None:
+        """Raises `StoreUnfit` while the copies are behind; asks only when they were at last."""
+        if self._copying is not None and self._copying.is_behind:
+            await self._replies([], 0, id_key)
 
     async def close(self) -> None:
         """Drops all connections; calls in flight end first."""
         self._is_closed = True
+        await self._drop_idle()
+
+    async def _drop_idle(self) -> None:
         while self._idle:
-            await self._idle.pop().disconnect()
+            await self._idle.pop().disconnect(nowait=True)
+
+    async def _replies(self, commands: Sequence[Command], wait_ms: int, copied: str) -> list[Reply]:
+        copying = self._copying if copied and self._copying and self._copying.instance else None
+        if copying is not None:
+            commands = [*commands, *copying.commands(copied)]
+            wait_ms += copying.copies.limit_ms
+        if not commands:
+            return []
+        packed = b"".join([pack(tuple(command)) for command in commands])
+        replies = await self._exchange(packed, len(commands), wait_ms)
+        if copying is None:
+            return replies
+        *replies, mark, found = replies
+        try:
+            copying.check(mark, found)
+        except StoreUnfit:
+            # Whoever has no replicas any more may be no master any more: the next call asks anew.
+            await self._drop_idle()
+            if replies != [None] and not any(isinstance(reply, Exception) for reply in replies):
+                raise
+        return replies
 
     async def _exchange(self, packed: bytes, count: int, wait_ms: int) -> list[Reply]:
         if self._is_closed:
@@ -229,14 +235,20 @@ class Link:
         connection = self._idle.pop() if self._idle else self._connector.connection()
         try:
             async with asyncio.timeout((REPLY_LIMIT_MS + wait_ms) / 1000):
-                if connection.is_connected and await _is_stale(connection):
+                if connection.is_connected and await is_stale(connection):
                     await connection.disconnect(nowait=True)
                 await connection.send_packed_command([packed], check_health=False)
-                return [await _read(connection) for _ in range(count)]
+                replies = [await _read(connection) for _ in range(count)]
+            if any(map(_ends_connection, replies)):
+                await connection.disconnect(nowait=True)
+                await self._drop_idle()
+            return replies
         except BaseException as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, _LOST):
                 raise _unavailable(error, self._connector.address) from None
+            if isinstance(error, redis_errors.ResponseError):  # to a login, or to the choice of a database
+                raise exception_for(error) from None
             raise
         finally:
             if self._is_closed:
@@ -246,7 +258,7 @@ class Link:
             self._free.release()
 
 
-async def _is_stale(connection: Any) -> bool:
+async def is_stale(connection: Any) -> bool:
     """Tells whether the server has closed an idle connection, or said something nobody asked for."""
     # redis-py 8 renamed it; both only look.
     look = getattr(connection, "can_read", None) or connection.can_read_destructive
@@ -267,32 +279,40 @@ async def _read(connection: Connection) -> Reply:
         if not is_known(error):
             raise
         reply = error
-    if isinstance(reply, Exception) and answer_to(reply).treatment is Treatment.RECONNECT:
-        await connection.disconnect(nowait=True)
     return reply
+
+
+def _ends_connection(reply: Reply) -> bool:
+    """Whether a reply means that another server, or another connection to it, has to be found."""
+    return isinstance(reply, Exception) and answer_to(reply).treatment is Treatment.RECONNECT
 
 
 class BlockingLink:
     """One connection for a thread that must not depend on the event loop."""
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, *, copying: Copying | None = None) -> None:
         self._connector = connector
+        self._copying = copying
         self._lock = threading.Lock()
         self._connection: BlockingConnection | None = None
         self._is_closed = False
 
     def call(self, command: Command) -> Reply:
         """Sends a command and gives its reply, as `Link.call` does."""
-        packed = _pack(tuple(command))
-        with self._lock:
-            if self._is_closed:
-                raise StoreUnavailable("the store is closed")
-            reply = self._exchange(packed)
-            if self._is_closed:
-                self._drop()
+        (reply,) = self.attempts([command])
         if isinstance(reply, Exception):
             raise exception_for(reply)
         return reply
+
+    def is_copied(self, id_key: str) -> bool:
+        """Whether what the server did up to now has its copies, where the link waits for any."""
+        if self._copying is None:
+            return True
+        try:
+            self._copying.check(*self.attempts(self._copying.commands(id_key)))
+        except StoreUnavailable:
+            return False
+        return True
 
     def close(self) -> None:
         """Drops the connection; a call in flight drops it when it ends, and nobody waits for that."""
@@ -301,19 +321,30 @@ class BlockingLink:
             self._drop()
             self._lock.release()
 
-    def _exchange(self, packed: bytes) -> Reply:
-        if self._connection is not None and _is_stale_blocking(self._connection):
+    def attempts(self, commands: Sequence[Command]) -> list[Reply]:
+        """Sends commands in one round trip; error replies are given as they came."""
+        packed = b"".join([pack(tuple(command)) for command in commands])
+        with self._lock:
+            if self._is_closed:
+                raise StoreUnavailable("the store is closed")
+            replies = self._exchange(packed, len(commands))
+            if self._is_closed or any(map(_ends_connection, replies)):
+                self._drop()
+        return replies
+
+    def _exchange(self, packed: bytes, count: int) -> list[Reply]:
+        if self._connection is not None and is_stale_blocking(self._connection):
             self._drop()
         connection = self._connection = self._connection or self._connector.blocking_connection()
         try:
             connection.send_packed_command([packed], check_health=False)
-            return connection.read_response()
-        except redis_errors.ResponseError as error:
-            return error
+            return [_read_blocking(connection) for _ in range(count)]
         except BaseException as error:
             self._drop()
             if isinstance(error, _LOST):
                 raise _unavailable(error, self._connector.address) from None
+            if isinstance(error, redis_errors.ResponseError):  # to a login, or to the choice of a database
+                raise exception_for(error) from None
             raise
 
     def _drop(self) -> None:
@@ -322,8 +353,16 @@ class BlockingLink:
             self._connection = None
 
 
-def _is_stale_blocking(connection: BlockingConnection) -> bool:
-    """Tells what `_is_stale` tells, without a loop."""
+def _read_blocking(connection: BlockingConnection) -> Reply:
+    """Reads a reply, as `_read` does, for a thread."""
+    try:
+        return connection.read_response()
+    except redis_errors.ResponseError as error:
+        return error
+
+
+def is_stale_blocking(connection: BlockingConnection) -> bool:
+    """Tells what `is_stale` tells, without a loop."""
     try:
         return connection.can_read(timeout=0)
     except (redis_errors.RedisError, OSError):
@@ -336,17 +375,23 @@ def _unavailable(error: BaseException, address: str) -> Exception:
     for each in (error, error.__cause__):
         if isinstance(each, Exception) and is_known(each):
             return exception_for(each)
-    return StoreUnavailable(f"cannot reach redis at {address} ({_reason(error)})", address=address)
+    return StoreUnavailable(f"cannot reach redis at {address} ({reason_of(error)})", address=address)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Says why a call had no reply: in the words of the system, where it is the system that says so."""
     if isinstance(error, redis_errors.InvalidResponse):
         return "what answers is not Redis"
+    if isinstance(error, redis_errors.TimeoutError | TimeoutError):
+        return "no reply in time"
     for each in (error, error.__cause__, error.__context__):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {each.verify_message.rstrip('.')}"
+        if isinstance(each, ssl.SSLError):
+            return f"TLS fails: {(each.reason or each.strerror or '').lower().replace('_', ' ')}"
         if isinstance(each, OSError) and (text := _system_words(each)):
             return f"{text[:1].lower()}{text[1:]}"
-    return str(error) or "no reply in time"
+    return str(error)
 
 
 def _system_words(error: OSError) -> str:

@@ -10,9 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argyll_redis.store.copies import Copies
+
 MIN_VERSION = (7, 0)
 FULL = 0.9
 """Part of its memory, or of its connections, from which on a server is said to be nearly full."""
+MAX_LAG_S = 10
+"""For how long a replica may not have answered before it is said."""
+MAX_APART_MS = 1_000
+"""By how much the clocks of two nodes may differ before it is said."""
+APART = "cluster_clocks_apart_ms"
+"""Where it is in what a cluster says of itself; a single server says nothing of it."""
 NOT_TOLD = "INFO is refused, so nobody knows if the server is fit"
 
 
@@ -45,16 +53,22 @@ def judge(info: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(True, f"the eviction policy {policy} drops keys", "set maxmemory-policy to noeviction")
     if info.get("role", "master") != "master":
         yield Finding(True, "the server is a replica", "connect to its master")
-    if info.get("cluster_enabled") == "1":
-        yield Finding(
-            True, "the server is a node of a cluster", "this is not supported yet; use a single server"
-        )
+    if info.get("cluster_enabled") == "1" and "cluster_masters" not in info:
+        yield Finding(True, "the server is a node of a cluster", "use redis+cluster:// in place of redis://")
     if info.get("aof_enabled") == "0":
         yield Finding(
             False,
             "the server has no append-only file and forgets everything in a crash",
             "set appendonly to yes",
         )
+    yield from judge_clocks(_number(info, APART))
+
+
+def judge_clocks(apart_ms: int) -> Iterator[Finding]:
+    """Says that the clocks of a cluster's nodes are too far apart."""
+    if apart_ms > MAX_APART_MS:
+        what = f"the clocks of the nodes are {apart_ms:,} ms apart, and what is due is late by as much"
+        yield Finding(False, what, "let all nodes follow one time server")
 
 
 # ----------------------------------------------------------------------- doctor
@@ -94,12 +108,69 @@ def examine(info: Mapping[str, str]) -> Iterator[Remark]:
     yield from _clients(info)
 
 
+def examine_settings(
+    info: Mapping[str, str], settings: Mapping[str, str], copies: Copies
+) -> Iterator[Remark]:
+    """Says what settings mean for what is written, where the user may ask for them, and whether there are
+    the replicas that commits wait for."""
+    if info.get("aof_enabled") == "1":
+        yield from _flushing(settings.get("appendfsync", ""))
+    yield from _replicas(info, copies)
+    wanted = settings.get("min-replicas-to-write", "0")
+    good = sum(state == "online" for state, _ in _replicas_of(info))
+    if wanted.isdecimal() and int(wanted) > good:
+        what = f"it refuses writes without {wanted} replicas (min-replicas-to-write), and {good} are online"
+        yield Remark(Level.FAULT, what, "start the replicas, or lower min-replicas-to-write")
+
+
+def _flushing(appendfsync: str) -> Iterator[Remark]:
+    match appendfsync:
+        case "always":
+            yield Remark(Level.OK, "what it has answered is on disk (appendfsync always)")
+        case "everysec":
+            what = "it flushes its append-only file each second: a power cut may take the last one or two"
+            yield Remark(Level.OK, f"{what} (appendfsync everysec)")
+        case "no":
+            what = "it leaves it to the system when its append-only file is flushed (appendfsync no)"
+            yield Remark(Level.WARNING, what, "set appendfsync to everysec or always")
+        case _:
+            pass
+
+
+def _replicas(info: Mapping[str, str], copies: Copies) -> Iterator[Remark]:
+    """Whether there are the replicas that are waited for, and how far behind those are that there are."""
+    states = _replicas_of(info)
+    good = sum(state == "online" for state, _ in states)
+    if copies.replicas > good:
+        what = f"commits wait for {copies.replicas} replicas, and {good} are online: nothing is committed"
+        yield Remark(Level.FAULT, what, "start the replicas, or wait for fewer")
+    for lag_s in sorted(lag_s for state, lag_s in states if state == "online" and lag_s > MAX_LAG_S):
+        what = f"a replica last answered {lag_s} s ago: a failover to it would take back what came since"
+        yield Remark(Level.WARNING, what, "look at the replica and at the network")
+    if states and good == len(states):
+        yield Remark(Level.OK, f"{good} replica{'s are' if good > 1 else ' is'} online")
+    elif states:
+        yield Remark(Level.WARNING, f"{good} of {len(states)} replicas are online", "look at the others")
+
+
+def _replicas_of(info: Mapping[str, str]) -> list[tuple[str, int]]:
+    """The state of each replica, and how long ago it answered, s."""
+    rows = [value for name, value in info.items() if re.fullmatch(r"slave\d+", name)]
+    found = [
+        {name: value for name, _, value in (pair.partition("=") for pair in row.split(","))} for row in rows
+    ]
+    return [(row.get("state", ""), _number(row, "lag")) for row in found]
+
+
 def _well(info: Mapping[str, str]) -> Iterator[Remark]:
     """What `judge` has nothing against."""
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "")
     yield Remark(Level.OK, f"the server is {name} {version}")
-    if info.get("role") == "master":
+    if masters := info.get("cluster_masters"):
+        what = f"it is one of the {masters} masters of a cluster: the one of which there is the most to say"
+        yield Remark(Level.OK, what)
+    elif info.get("role") == "master":
         yield Remark(Level.OK, "it is a master")
     if info.get("aof_enabled") == "1":
         yield Remark(Level.OK, "its append-only file is on")
@@ -125,7 +196,11 @@ def _memory(info: Mapping[str, str]) -> Iterator[Remark]:
 
 
 def _writing(info: Mapping[str, str]) -> Iterator[Remark]:
-    """Whether its data reaches the disk."""
+    """Whether its data is kept, and reaches the disk."""
+    if dropped := _number(info, "evicted_keys"):
+        what = f"it has dropped {dropped:,} keys for want of memory since it was started"
+        mend = "raise maxmemory, and let `argyll audit` say whether any were of a namespace"
+        yield Remark(Level.WARNING, what, mend)
     last = {
         "aof_last_write_status": ("its last write to the append-only file failed", Level.FAULT),
         "aof_last_bgrewrite_status": ("the last rewrite of its append-only file failed", Level.WARNING),

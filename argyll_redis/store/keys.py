@@ -54,6 +54,11 @@ class KeyRow:
         return "<" not in self.pattern
 
     @property
+    def is_mortal(self) -> bool:
+        """Whether such keys have a time to live; all others stay until somebody removes them."""
+        return self.lives.startswith("its time to live")
+
+    @property
     def is_partitioned(self) -> bool:
         """Whether every partition has its own."""
         return self.pattern.startswith("{ns:p}:")
@@ -61,62 +66,75 @@ class KeyRow:
 
 _FLOW = "until retention after deactivation; a tree goes with its root"
 _SHORT = "until the commit that answers it"
+_READERS = (*("commit", "fetch", "block", "keep", "renew", "references", "queue_stats", "repair", "pending"),)
 
 KEYS: tuple[KeyRow, ...] = (
     KeyRow(
         "{ns:p}:flow:<id>", KeyType.STREAM, "a flow's events; the ids 1-0, 2-0, ... are its versions",
-        writers=("commit", "import", "expire"), readers=("commit", "load"), lives=_FLOW,
+        writers=("commit", "import", "expire"), readers=("commit", "load", "repair", "log_ends"), lives=_FLOW,
     ),
     KeyRow(
         "{ns:p}:head:<id>", KeyType.HASH,
         "v, tx and at of the last event, t0 of the first, sealed; what turns set, each name after a dot; "
         "indexes after `#`, plans after `@` with how often",
-        writers=("commit", "import", "expire"), readers=("commit", "expire", "renew", "heads"),
+        writers=("commit", "import", "expire", "repair"),
+        readers=("commit", "expire", "renew", "heads", "head_fields"),
         lives="with the flow",
     ),
     KeyRow(
         "{ns:p}:plan:<hash>", KeyType.HASH, "b: a plan's bytes, n: how many flows of the partition use it",
-        writers=("commit", "expire"), readers=("commit", "plans"), lives="with its last flow",
+        writers=("commit", "expire", "repair"), readers=("commit", "plans", "repair", "plan_users"),
+        lives="with its last flow",
     ),
     KeyRow(
         "{ns:p}:work:<queue>", KeyType.STREAM, "released attempts (group engines)",
-        writers=("commit", "keep", "queues", "release", "bury", "retire", "reap"),
-        readers=("commit", "fetch", "block", "keep", "renew", "references", "queue_stats"), lives=_SHORT,
+        writers=("commit", "keep", "queues", "release", "bury", "retire", "reap", "repair"), readers=_READERS,
+        lives=_SHORT,
     ),
     KeyRow(
         "{ns:p}:control", KeyType.STREAM, "what an engine should look at (group engines)",
-        writers=("commit", "create", "queues", "keep", "release", "bury", "retire", "reap"),
-        readers=("commit", "fetch", "block", "keep", "renew", "references", "queue_stats"), lives=_SHORT,
+        writers=("commit", "create", "queues", "keep", "release", "bury", "retire", "reap", "repair"),
+        readers=_READERS,
+        lives=_SHORT,
     ),
     KeyRow(
         "{ns:p}:due", KeyType.ZSET, "`<stream> <payload>` by due time, ms of the server's clock",
-        writers=("commit", "keep", "release"), readers=("keep", "references", "queue_stats"),
+        writers=("commit", "keep", "release", "repair"),
+        readers=("keep", "references", "queue_stats", "pending"),
         lives="until due or settled",
     ),
     KeyRow(
         "{ns:p}:open", KeyType.ZSET, "root flows by start time, from start to deactivation",
-        writers=("commit", "expire"), readers=("index", "walk", "sizes"), lives="until deactivation",
+        writers=("commit", "expire", "repair"), readers=("index", "walk", "sizes", "scores", "rows"),
+        lives="until deactivation",
     ),
     KeyRow(
         "{ns:p}:done:<status>", KeyType.ZSET, "root flows by start time, from the outcome or the import on",
-        writers=("commit", "import", "expire"), readers=("index", "walk", "sizes"), lives="with the flow",
+        writers=("commit", "import", "expire", "repair"),
+        readers=("index", "walk", "sizes", "scores", "rows"),
+        lives="with the flow",
     ),
     KeyRow(
         "{ns:p}:label:<k>=<v>", KeyType.ZSET, "root flows with a label, by start time",
-        writers=("commit", "import", "expire"), readers=("index", "walk", "sizes"), lives="with the flow",
+        writers=("commit", "import", "expire", "repair"),
+        readers=("index", "walk", "sizes", "scores", "rows"),
+        lives="with the flow",
     ),
     KeyRow(
         "{ns:p}:children", KeyType.ZSET, "open child flows by id",
-        writers=("commit",), readers=("expire", "index", "walk"), lives="until deactivation",
+        writers=("commit", "repair"), readers=("expire", "index", "walk", "scores", "rows"),
+        lives="until deactivation",
     ),
     KeyRow(
         "{ns:p}:expire", KeyType.ZSET,
         "deactivated root flows by the time when the last flow of their tree was deactivated or imported",
-        writers=("commit", "import", "expire"), readers=("expire",), lives="until expired",
+        writers=("commit", "import", "expire", "repair"), readers=("expire", "scores", "rows"),
+        lives="until expired",
     ),
     KeyRow(
         "{ns:p}:tree", KeyType.ZSET, "deactivated child flows by id",
-        writers=("commit", "import", "expire"), readers=("expire",), lives="until their root is expired",
+        writers=("commit", "import", "expire", "repair"), readers=("expire", "scores", "rows"),
+        lives="until their root is expired",
     ),
     KeyRow(
         "{ns:p}:feed", KeyType.STREAM, "one entry a turn with events: `<flow> <first> <last> <status>`",
@@ -124,15 +142,17 @@ KEYS: tuple[KeyRow, ...] = (
     ),
     KeyRow(
         "{ns:p}:dead", KeyType.STREAM, "entries and due members nobody could read, with the reason",
-        writers=("bury", "keep"), readers=("dead",), lives="until an operator acts",
+        writers=("bury", "keep", "repair"), readers=("dead", "dead_entries"), lives="until an operator acts",
     ),
     KeyRow(
         "{ns:p}:id", KeyType.STRING, "the namespace's instance id, compared by every script",
-        writers=("create",), readers=("every script",), lives="for ever",
+        writers=("create", "restore_ids"), readers=("every script", "lost_ids"), lives="for ever",
     ),
     KeyRow(
         "{ns}:meta", KeyType.HASH, "layout, partitions, instance, ready",
-        writers=("create",), readers=("create", "catalog", "peek"), lives="for ever",
+        writers=("create",),
+        readers=("create", "catalog", "health", "keep", "queues", "retire", "peek", "restore_ids"),
+        lives="for ever",
     ),
     KeyRow(
         "{ns}:catalog", KeyType.STREAM, "step events; the ids are the catalog's versions",
@@ -151,8 +171,8 @@ KEYS: tuple[KeyRow, ...] = (
         writers=("keep", "retire"), readers=("keep", "engines"), lives="seconds after the engine",
     ),
     KeyRow(
-        "{ns}:engine:<id>", KeyType.HASH, "queues, handlers and lease of a live engine",
-        writers=("keep", "retire"), readers=("keep", "reap", "engines"),
+        "{ns}:engine:<id>", KeyType.HASH, "queues, handlers, lease and state of a live engine",
+        writers=("keep", "retire"), readers=("keep", "engines"),
         lives="its time to live, renewed by each heartbeat",
     ),
     KeyRow(

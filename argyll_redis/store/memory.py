@@ -28,6 +28,7 @@ from argyll_redis.store.check import (
     check_turns,
 )
 from argyll_redis.store.keys import LAYOUT
+from argyll_redis.store.memory_looks import MemoryLooks
 from argyll_redis.store.memory_partition import FEED, Partition
 from argyll_redis.store.memory_server import MemoryServer, Namespace
 from argyll_redis.store.memory_types import FIRST_ID, DispatchStream, Pending
@@ -74,7 +75,7 @@ def shared_server(
     return _SERVERS[namespace]
 
 
-class MemoryStore:
+class MemoryStore(MemoryLooks):
     """A connection to a namespace in memory.
 
     Stores of one namespace share its data within the process; `server` gives them data of their own.
@@ -88,6 +89,7 @@ class MemoryStore:
         now_ms: Callable[[], int] | None = None,
         server: MemoryServer | None = None,
     ) -> None:
+        self.namespace = namespace
         self.server = server or shared_server(namespace, partitions=partitions, now_ms=now_ms)
         self.partitions = self.server.partitions
         self._lock = self.server.lock
@@ -166,6 +168,9 @@ class MemoryStore:
         return tuple(entries)
 
     # ------------------------------------------------------------------- waiting
+
+    def on_late(self, consumer: str, take: Callable[[Entry], None]) -> None:
+        """Nothing comes late: a call has one reply."""
 
     async def block(
         self, consumer: str, streams: Sequence[tuple[int, str]], block_ms: int
@@ -273,7 +278,12 @@ class MemoryStore:
             now_ms = self._clock()
             lost = tuple([lease for lease in leases if not self._renew(consumer, lease, now_ms)])
             besides = set(named)
-            held = [found for place in streams for found in self._held(consumer, *place, besides=besides)]
+            held = [
+                found
+                for place in streams
+                if self._has_pending(*place)
+                for found in self._held(consumer, *place, besides=besides)
+            ]
             unnamed = tuple([entry for entry, pending in held if not pending.was_taken_over])
             taken = tuple([entry for entry, pending in held if pending.was_taken_over])
             for _, pending in held:
@@ -284,6 +294,10 @@ class MemoryStore:
     def _renew(self, consumer: str, lease: Lease, now_ms: int) -> bool:
         stream = self._stream(lease.partition, lease.stream)
         return stream is not None and stream.renew(lease.entry, consumer, now_ms)
+
+    def _has_pending(self, partition: int, name: str) -> bool:
+        stream = self._stream(partition, name)
+        return stream is not None and stream.pending_count > 0
 
     def _held(
         self, consumer: str, partition: int, name: str, *, besides: Set[tuple[int, str, str]]
@@ -515,3 +529,7 @@ class MemoryStore:
     async def can_run_scripts(self) -> str:
         """Says nothing: there are no scripts to run."""
         return ""
+
+    async def missing_rights(self, *, to_look: bool = False) -> tuple[str, ...]:
+        """Names nothing: there are no users."""
+        return ()

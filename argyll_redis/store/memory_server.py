@@ -59,6 +59,7 @@ class Namespace:
         """Records queues and creates their streams."""
         self.queues.update(queues)
         for partition in self.partitions:
+            partition.add_group(CONTROL)
             for queue in queues:
                 partition.add_group(work_stream(queue))
 

@@ -154,6 +154,16 @@ class DispatchStream:
                 taken.append((entry, pending.payload))
         return taken, FIRST_ID
 
+    def held(self) -> Iterator[tuple[str, Pending]]:
+        """Gives the entries that somebody has, oldest first."""
+        return iter(self._pending.items())
+
+    def by_id(self) -> Iterator[tuple[str, str]]:
+        """Gives each entry's id and payload, oldest first."""
+        for entry, pending in self._pending.items():
+            yield entry, pending.payload
+        yield from self._waiting.items()
+
     def entries(self) -> Iterator[tuple[str, str]]:
         """Gives each entry's payload and consumer, oldest first; the consumer is empty while it waits."""
         for pending in self._pending.values():

@@ -7,10 +7,12 @@ in plain Python; one contract suite holds them equal. Times are integer ms of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from zlib import crc32
+
+from argyll_redis.store.mending import DeadEntry, PartitionState, Repair, StoredKey
 
 CONTROL = "control"
 """The stream of what an engine should look at, in each partition."""
@@ -264,6 +266,8 @@ class EngineInfo:
     handlers: tuple[str, ...] = ()
     """Names of the python functions it has."""
     lease_ms: int = 10_000
+    state: str = ""
+    """What is wrong with it, in its own words (text, see `runtime/condition.py`); empty when nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +407,7 @@ class Store(Protocol):
     time (the call may have been applied: send it again with the same transaction ids),
     `StoreUnfit` when it cannot be used, `NamespaceEmptied` when it is not the one that was opened."""
 
+    namespace: str
     partitions: int
 
     async def open(self) -> None:
@@ -431,6 +436,12 @@ class Store(Protocol):
         self, consumer: str, streams: Sequence[tuple[int, str]], block_ms: int
     ) -> tuple[Entry, ...]:
         """Waits until one of the (partition, stream) has an entry; at most one from each. At most 2 s."""
+        ...
+
+    def on_late(self, consumer: str, take: Callable[[Entry], None]) -> None:
+        """Says who takes entries that were delivered to a consumer beside the reply of a call: on a cluster,
+        where a call has several, those that come when it has ended or failed. Without one they stay
+        pending, for `renew` to find."""
         ...
 
     async def keep(self, keep: Keep) -> KeepReply: ...
@@ -552,7 +563,62 @@ class Store(Protocol):
         """What nobody could read, over all partitions."""
         ...
 
+    async def keys(self, cursor: str, limit: int = 1_000) -> tuple[list[StoredKey], str]:
+        """About `limit` keys of the namespace, and where to go on; cursor `0` begins and ends the walk.
+        A key that is there all the while comes at least once. On a server with other keys pages may be
+        empty; each page is one round trip, and one more for types and times to live."""
+        ...
+
+    async def head_fields(self, flows: Sequence[str]) -> list[Mapping[str, str] | None]:
+        """Everything that heads hold, by the names there (see the table of keys); None for no head."""
+        ...
+
+    async def log_ends(self, flows: Sequence[str]) -> list[tuple[int, str]]:
+        """Where logs end, by themselves: the version and the transaction of the last event; (0, "") for
+        a flow that has no log. One round trip."""
+        ...
+
+    async def scores(self, partition: int, rows: Sequence[tuple[str, str]]) -> list[int | None]:
+        """The scores of (index, flow); None for a flow that is not there. One round trip."""
+        ...
+
+    async def rows(
+        self, partition: int, index: str, cursor: str, limit: int
+    ) -> tuple[list[tuple[str, int]], str]:
+        """About `limit` flows of an index (`expire` and `tree`, too) with their scores, and where to go on;
+        cursor `0` begins and ends the walk."""
+        ...
+
+    async def plan_users(self, plans: Sequence[tuple[int, str]]) -> list[int]:
+        """How many flows are counted as users of plans, by (partition, hash); 0 for none. One round trip."""
+        ...
+
+    async def pending(self, partition: int, queues: Sequence[str]) -> PartitionState:
+        """What a partition has pending: `control`, the streams of these queues, due members. Costs a
+        command a page of 500 entries."""
+        ...
+
+    async def dead_entries(self, limit: int) -> list[DeadEntry]:
+        """The newest entries that nobody could read, `limit` of each partition at most, the newest first."""
+        ...
+
+    async def repair(self, repair: Repair) -> bool:
+        """Puts something right, or nothing when the log has gone on meanwhile: False. One script call."""
+        ...
+
     # The rest may be called on a store that is not open, and creates nothing.
+
+    async def settings(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Settings of the server, by name; empty when the user may not ask, or there is no server."""
+        ...
+
+    async def lost_ids(self) -> list[int]:
+        """Partitions of a namespace that is there (`peek` knows) whose own id is gone or another's."""
+        ...
+
+    async def restore_ids(self, partitions: Sequence[int]) -> None:
+        """Gives partitions without an id that of the namespace."""
+        ...
 
     async def peek(self) -> NamespaceInfo | None:
         """Looks whether the namespace exists. When it does, the store knows its partitions from then on,
@@ -566,4 +632,9 @@ class Store(Protocol):
 
     async def can_run_scripts(self) -> str:
         """Why the server runs no script; empty when it does."""
+        ...
+
+    async def missing_rights(self, *, to_look: bool = False) -> tuple[str, ...]:
+        """What the user lacks, as words of `ACL SETUSER` (`+xadd`), and `keys` where it may not touch all
+        keys of the namespace; with `to_look` also what only an audit, a repair and the doctor need."""
         ...

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
 
-from argyll_redis.store.check import check_entry, check_index, check_partition
-from argyll_redis.store.connect import Command, Link, Reply
+from argyll_redis.store.answers import code_of, exception_for
+from argyll_redis.store.calls import Calls
+from argyll_redis.store.check import check_entry, check_index, check_partition, is_queue
+from argyll_redis.store.connect import Command, Reply
 from argyll_redis.store.keys import GROUP, Keys
 from argyll_redis.store.protocol import (
     BLOCK_LIMIT_MS,
@@ -28,7 +30,7 @@ from argyll_redis.store.protocol import (
     partition_of,
     work_stream,
 )
-from argyll_redis.store.wire import unpack_engine, unpack_event, unpack_feed, unpack_head
+from argyll_redis.store.wire import number, text, unpack_engine, unpack_event, unpack_feed, unpack_head
 
 NOW = "$"
 """The cursor of a feed that starts now."""
@@ -40,7 +42,8 @@ PAGE = 500
 class Reads:
     """What a namespace holds."""
 
-    def __init__(self, keys: Keys, partitions: int, commands: Link, waits: Link) -> None:
+    def __init__(self, keys: Keys, partitions: int, commands: Calls, waits: Calls) -> None:
+        self.namespace = keys.namespace
         self.partitions = partitions
         self._keys = keys
         self._commands = commands
@@ -49,20 +52,21 @@ class Reads:
     async def queues(self) -> tuple[str, ...]:
         """Gives all queue names ever recorded, in name order."""
         names: list[bytes] = await self._commands.call(("SMEMBERS", self._keys.queues))
-        return tuple(sorted(name.decode() for name in names))
+        return tuple(sorted(filter(is_queue, map(text, names))))
 
     async def now_ms(self) -> int:
         """Gives the server's clock."""
         return _ms(await self._commands.call(("TIME",)))
 
     async def load(self, reads: Sequence[tuple[str, int, int]]) -> list[list[StoredEvent]]:
-        """Reads logs: for each (flow, after version, limit) the events that follow. One round trip."""
-        replies = await self._commands.pipeline(
-            [
-                ("XRANGE", self._flow_key("flow", flow), f"{after + 1}-0", "+", "COUNT", limit)
-                for flow, after, limit in reads
-            ]
-        )
+        """Reads logs: for each (flow, after version, limit) the events that follow. One round trip.
+
+        What is read has its copies, where commits wait for theirs: what is decided on it does."""
+        commands = [
+            ("XRANGE", self._flow_key("flow", flow), f"{after + 1}-0", "+", "COUNT", limit)
+            for flow, after, limit in reads
+        ]
+        replies = await self._commands.pipeline(commands, copied=self._keys.id(0))
         return [[unpack_event(raw) for raw in reply or ()] for reply in replies]
 
     async def heads(self, flows: Sequence[str]) -> list[Head | None]:
@@ -108,7 +112,7 @@ class Reads:
                 for place, begin in begins.items()
             ]
         )
-        return [[(int(score), flow.decode()) for flow, score in _pairs(reply)] for reply in replies]
+        return [[(number(score), text(flow)) for flow, score in _pairs(reply)] for reply in replies]
 
     async def sizes(self, indexes: Sequence[str]) -> list[int]:
         """Counts the flows of indexes over all partitions. One round trip."""
@@ -137,7 +141,7 @@ class Reads:
             ("ZRANGE", self._keys.of(partition, index), begin, begin + limit)
         )
         end = str(begin + limit) if len(members) > limit else "0"
-        return [member.decode() for member in members[:limit]], end
+        return [*map(text, members[:limit])], end
 
     async def references(self, partition: int) -> frozenset[tuple[str, str]]:
         """Gives all live references of a partition as (stream, payload): waiting, pending and due.
@@ -202,9 +206,8 @@ class Reads:
     async def engines(self) -> tuple[EngineInfo, ...]:
         """Gives the live engines, by id."""
         ids: list[bytes] = await self._commands.call(("ZRANGE", self._keys.engines, 0, -1))
-        kept = await self._commands.pipeline(
-            [("HMGET", self._keys.engine(id.decode()), "queues", "handlers", "lease_ms") for id in ids]
-        )
+        told = ("queues", "handlers", "lease_ms", "state")
+        kept = await self._commands.pipeline([("HMGET", self._keys.engine(text(id)), *told) for id in ids])
         found = [unpack_engine(id, fields) for id, fields in zip(ids, kept, strict=True)]
         return tuple(sorted((engine for engine in found if engine), key=lambda engine: engine.id))
 
@@ -253,11 +256,10 @@ class Reads:
         commands: list[Command] = [("TIME",)]
         for key in keys:
             commands += [("XLEN", key), ("XPENDING", key, GROUP), ("XRANGE", key, "-", "+", "COUNT", 1)]
-        time, *replies = await self._commands.attempts(commands)
-        length = sum(replies[::3])
-        # A missing stream or group answers with an error: nothing is in flight there.
-        in_flight = sum(0 if isinstance(pending, Exception) else pending[0] for pending in replies[1::3])
-        oldest = min((int(page[0][0].partition(b"-")[0]) for page in replies[2::3] if page), default=None)
+        time, *told = map(_told, await self._commands.attempts(commands))
+        length = sum(waiting or 0 for waiting in told[::3])
+        in_flight = sum(pending[0] if pending else 0 for pending in told[1::3])
+        oldest = min((int(page[0][0].partition(b"-")[0]) for page in told[2::3] if page), default=None)
         oldest_ms = 0 if oldest is None else max(0, _ms(time) - oldest)
         return QueueStat(name, length - in_flight, in_flight, due[stream], oldest_ms)
 
@@ -268,7 +270,7 @@ class Reads:
             cursor, members = await self._commands.call(
                 ("ZSCAN", self._keys.of(partition, "due"), cursor, "COUNT", PAGE)
             )
-            yield [member.decode() for member in members[::2]]
+            yield [*map(text, members[::2])]
             if int(cursor) == 0:
                 return
 
@@ -316,6 +318,16 @@ def _id(raw: bytes) -> tuple[int, int]:
     """Reads an entry's id, so that ids can be compared."""
     ms, _, sequence = raw.partition(b"-")
     return int(ms), int(sequence)
+
+
+def _told(reply: Reply) -> Reply:
+    """What a stream tells; None where it or its group is not there, or where it is none. Raises for any other
+    error: a server that cannot say how much waits has not said that nothing does."""
+    if not isinstance(reply, Exception):
+        return reply
+    if code_of(reply) in ("NOGROUP", "WRONGTYPE"):
+        return None
+    raise exception_for(reply)
 
 
 def _ms(time: list[bytes]) -> int:

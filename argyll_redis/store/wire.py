@@ -11,6 +11,19 @@ from typing import Any, cast
 
 import orjson
 
+from argyll_redis.store.mending import (
+    CountUsers,
+    DropConsumer,
+    DropDead,
+    DropDue,
+    DropEntry,
+    DropField,
+    DropHead,
+    DropRow,
+    PutField,
+    PutRow,
+    Repair,
+)
 from argyll_redis.store.protocol import (
     UNREADABLE,
     Ack,
@@ -51,6 +64,21 @@ LETTERS: Mapping[type, str] = {
     Seal: "z",
 }
 """How commit.lua calls each operation."""
+
+
+REPAIR_LETTERS: Mapping[type, str] = {
+    PutField: "f",
+    DropField: "x",
+    DropHead: "k",
+    PutRow: "r",
+    DropRow: "o",
+    CountUsers: "n",
+    DropEntry: "e",
+    DropDue: "m",
+    DropConsumer: "c",
+    DropDead: "b",
+}
+"""How repair.lua calls each operation."""
 
 
 class Partitions:
@@ -99,6 +127,15 @@ def pack_log(log: ImportedLog) -> list[Argument]:
     for field in log.fields.items():
         arguments += field
     arguments += log.indexes
+    return arguments
+
+
+def pack_repair(repair: Repair) -> list[Argument]:
+    """Gives the arguments of repair.lua that come after the instance."""
+    arguments: list[Argument] = [repair.flow, repair.version, repair.tx]
+    for operation in repair.ops:
+        arguments.append(REPAIR_LETTERS[type(operation)])
+        arguments += cast(tuple[Argument, ...], operation)
     return arguments
 
 
@@ -158,39 +195,79 @@ def unpack_found(found: list[Any], order: Sequence[int]) -> tuple[Entry, ...]:
 
 
 def unpack_head(fields: list[bytes]) -> Head | None:
-    """Reads the reply of `HGETALL` on a head."""
-    kept = {name.decode(): value.decode() for name, value in zip(fields[::2], fields[1::2], strict=True)}
+    """Reads the reply of `HGETALL` on a head. One with other fields is a head that goes with no log."""
+    kept = {text(name): text(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
     if "v" not in kept:
         return None
     return Head(
-        version=int(kept["v"]),
-        tx=kept["tx"],
-        at=int(kept["at"]),
-        started_at=int(kept["t0"]),
+        version=number(kept["v"]),
+        tx=kept.get("tx", ""),
+        at=number(kept.get("at", "")),
+        started_at=number(kept.get("t0", "")),
         sealed="sealed" in kept,
         fields={name[1:]: value for name, value in kept.items() if name.startswith(".")},
     )
 
 
 def unpack_feed(partition: int, raw: list[Any]) -> FeedEntry:
-    """Reads an entry of a feed."""
-    flow, first, last, status = raw[1][1].decode().split(" ", 3)
-    return FeedEntry(partition, raw[0].decode(), flow, int(first), int(last), status)
+    """Reads an entry of a feed. One that is no hint is of no flow: it must not stand in the way of others."""
+    entry = raw[0].decode()
+    try:
+        flow, first, last, status = raw[1][1].decode().split(" ", 3)
+        return FeedEntry(partition, entry, flow, int(first), int(last), status)
+    except (ValueError, IndexError):
+        return FeedEntry(partition, entry, "", 0, 0, "")
 
 
 def pack_engine(engine: EngineInfo) -> tuple[Argument, ...]:
-    """Gives what is kept of a live engine: queues, handlers, lease."""
-    return (orjson.dumps(engine.queues), orjson.dumps(engine.handlers), engine.lease_ms)
+    """Gives what is kept of a live engine: queues, handlers, lease, state."""
+    return (orjson.dumps(engine.queues), orjson.dumps(engine.handlers), engine.lease_ms, engine.state)
 
 
 def unpack_engine(engine: bytes, kept: Sequence[bytes | None]) -> EngineInfo | None:
-    """Reads what is kept of an engine; None when its time is over."""
-    queues, handlers, lease_ms = kept
+    """Reads what is kept of an engine; None when its time is over, or when it is none of ours."""
+    queues, handlers, lease_ms, state = kept
     if queues is None or handlers is None or lease_ms is None:
         return None
-    return EngineInfo(
-        id=engine.decode(),
-        queues=tuple(orjson.loads(queues)),
-        handlers=tuple(orjson.loads(handlers)),
-        lease_ms=int(lease_ms),
-    )
+    try:
+        return EngineInfo(
+            id=engine.decode(),
+            queues=_names(queues),
+            handlers=_names(handlers),
+            lease_ms=int(lease_ms),
+            state=(state or b"").decode(),  # an engine of an earlier version tells none
+        )
+    except ValueError:
+        return None
+
+
+def _names(raw: bytes) -> tuple[str, ...]:
+    """Reads a list of names. Raises `ValueError` for anything else."""
+    found: Any = orjson.loads(raw)
+    if not isinstance(found, list):
+        raise ValueError(f"{raw!r:.80} is no list of names")
+    return tuple([_name(name) for name in cast("list[Any]", found)])
+
+
+def _name(given: object) -> str:
+    """Raises `ValueError` for what is no text."""
+    if not isinstance(given, str):
+        raise ValueError(f"{given!r:.80} is no name")
+    return given
+
+
+def text(raw: bytes) -> str:
+    """Reads what anybody may have written, and so need not be UTF-8."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def number(raw: bytes | str) -> int:
+    """Reads a number that anybody may have written; 0 when it is none."""
+    try:
+        return int(raw)
+    except ValueError:
+        pass
+    try:
+        return int(float(raw))
+    except (ValueError, OverflowError):
+        return 0

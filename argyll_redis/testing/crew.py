@@ -6,22 +6,24 @@ import asyncio
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
+from random import Random
 
 from argyll_redis.core.commands import Accepted, Broken, Outcome, Succeeded, Unfinished
 from argyll_redis.core.model import JSON, Step, StepType
 from argyll_redis.core.outbox import UNDO
-from argyll_redis.errors import StoreUnavailable
-from argyll_redis.runtime.engine import Engine, EngineConfig
+from argyll_redis.errors import NamespaceEmptied, StoreUnavailable
+from argyll_redis.runtime.engine import Engine
+from argyll_redis.runtime.engine_config import EngineConfig
 from argyll_redis.runtime.keeper import Keeper
 from argyll_redis.runtime.node import Node
 from argyll_redis.steps.job import Handler, Job
 from argyll_redis.testing.outside import Client, Outside
 from argyll_redis.testing.scenario import EngineSpec, makes_list
-from argyll_redis.testing.stage import Call, Stage
+from argyll_redis.testing.stage import EPOCH_MS, Call, Stage
 from argyll_redis.testing.virtual import MS, Process
 
-LONGEST_LEASES = 2.0
-"""The longest work that does not time out, in leases."""
+CALLS_A_SLOT_WHILE_FULL = 2
+"""Calls that an engine may begin for each of its slots before it knows that nothing can be written."""
 
 
 @dataclass(eq=False, slots=True)
@@ -79,14 +81,17 @@ class Crew:
 
     def start(self) -> None:
         for place, spec in enumerate(self._stage.scenario.engines):
-            self._begin(place)
+            if spec.begin_ms:
+                self._stage.loop.call_later(spec.begin_ms / MS, self._begin, place)
+            else:
+                self._begin(place)
             if spec.drain_ms is not None:
                 self._stage.loop.call_later(spec.drain_ms / MS, self._drain, place)
 
     def _begin(self, place: int) -> None:
-        if self._is_closing:
-            return
         stage = self._stage
+        if self._is_closing or stage.journal.emptied_ms >= 0:
+            return  # after the server was emptied nobody begins anew: that is for people to decide
         generation = self._generations[place] = self._generations.get(place, 0) + 1
         process = stage.loop.process(f"e{place}.{generation}")
         spec = stage.scenario.engines[place]
@@ -112,9 +117,13 @@ class Crew:
             can_do=lambda step: step.id not in spec.lacks,
             can_undo=lambda step: step.id not in spec.lacks,
             until=running.stop.wait,
-            on_ready=running.take,
+            on_ready=partial(self._ready, running),
         )
         await node.close()
+
+    def _ready(self, running: Running, engine: Engine, keeper: Keeper) -> None:
+        running.take(engine, keeper)
+        self._stage.ready.append(running.process)
 
     def _handlers(self, running: Running) -> dict[StepType, Handler]:
         """What an engine can do."""
@@ -127,7 +136,10 @@ class Crew:
     def _drain(self, place: int) -> None:
         if place in self.running and not self._stage.is_calm:
             self._stage.note(self.running[place].process.name, "is asked to stop")
-            if self.running[place].spec.grace_ms < LONGEST_LEASES * self._stage.scenario.lease_ms:
+            if (
+                self.running[place].spec.grace_ms
+                < self._stage.scenario.habits.longest * self._stage.scenario.lease_ms
+            ):
                 self._stage.journal.disturbances += 1  # else it waits for all that it has begun
             self.running[place].stop.set()
 
@@ -144,7 +156,9 @@ class Crew:
         elif task.cancelled():
             return
         elif error := task.exception():
-            if not isinstance(error, StoreUnavailable) or not stage.is_disturbed:
+            if isinstance(error, NamespaceEmptied) and stage.journal.emptied_ms >= 0:
+                pass
+            elif not isinstance(error, StoreUnavailable) or not stage.is_disturbed:
                 stage.object(f"engine {name} failed: {error!r}")
             stage.note(name, f"fails: {error}")
         else:
@@ -154,7 +168,7 @@ class Crew:
         running.process.kill()
         if self.running.get(running.place) is running:
             del self.running[running.place]
-        delay_s = stage.random.uniform(0.05, 2.0) * stage.scenario.lease_ms / MS
+        delay_s = stage.fates.draw(f"after {name}").uniform(0.05, 2.0) * stage.scenario.lease_ms / MS
         stage.loop.call_later(delay_s, self._begin, running.place)
 
     def _check_drained(self, running: Running) -> None:
@@ -171,6 +185,11 @@ class Crew:
         return len(self.running) == len(self._stage.scenario.engines) and all(
             running.is_idle for running in self.running.values()
         )
+
+    def renew(self) -> None:
+        """Asks all engines to stop; new ones take their places."""
+        for running in self.running.values():
+            running.stop.set()
 
     def close(self) -> None:
         """Asks all engines to stop; nobody takes their place."""
@@ -193,23 +212,30 @@ class Crew:
     async def _work(self, running: Running, job: Job) -> Outcome:
         """Works for a while, then comes to something, if the engine lives."""
         stage = self._stage
-        draw, habits, who = stage.random, stage.scenario.habits, running.process.name
+        habits, who = stage.scenario.habits, running.process.name
         undo = UNDO if job.undo else ""
         item = f"{job.flow_id} {job.step.id} {job.token[:6]}{undo}/{job.attempt}"
-        call = Call(job.token + undo, job.attempt, stage.now_ms())
+        draw = stage.fates.draw(f"call {item}")
+        call = Call(job.token + undo, job.attempt, stage.now_ms(), running.process.born_ms)
         stage.journal.calls.setdefault(job.flow_id, []).append(call)
+        if stage.network.is_full:
+            self._object_to_calls(running)
         stage.note(who, f"calls {item}")
-        outcome = self._draw_outcome(job)
-        length_ms = self._draw_length_ms(job.step)
-        fate = draw.random()
-        if not stage.is_calm and fate < habits.crashes:
-            await asyncio.sleep(draw.random() * length_ms / MS)
+        outcome = self._draw_outcome(job, draw)
+        length_ms = self._draw_length_ms(draw)
+        fate, when, strikes = draw.random(), draw.random(), stage.fates.strikes
+        if not stage.is_calm and fate < habits.crashes and strikes(f"{item}: its engine dies"):
+            await asyncio.sleep(when * length_ms / MS)
             await self._crash(running, item)
-        if not stage.is_calm and fate > 1 - habits.pauses:
-            await asyncio.sleep(draw.random() * length_ms / MS)
+        if (
+            not stage.is_calm
+            and fate > 1 - habits.pauses
+            and stage.fates.strikes(f"{item}: its engine halts")
+        ):
+            await asyncio.sleep(when * length_ms / MS)
             stage.note(who, f"pauses in {item}")
             stage.journal.disturbances += 1
-            stage.network.pause(running.process)
+            stage.network.pause(running.process, draw)
             await asyncio.sleep(0)
         timeout_ms = job.step.work.timeout_ms
         if timeout_ms and length_ms > timeout_ms:
@@ -218,8 +244,28 @@ class Crew:
             outcome = Unfinished(f"timed out after {timeout_ms} ms")
         elif length_ms:
             await asyncio.sleep(length_ms / MS)
+        if job.undo is None and length_ms > stage.scenario.lease_ms:
+            self._object_to_zombie(running, job)
         stage.note(who, f"{item} comes to {type(outcome).__name__}")
         return outcome
+
+    def _object_to_zombie(self, running: Running, job: Job) -> None:
+        """F05, F28: an engine whose attempt was taken over stops it, within a lease after it could know."""
+        stage = self._stage
+        is_doubled = (job.token, job.attempt) in stage.journal.doubled
+        if is_doubled or stage.scenario.fulls or stage.journal.has_failed_over:
+            return  # another entry was taken over, or nobody could renew, or it is not taken over any more
+        since_ms = max(stage.lost_ms(job), EPOCH_MS + running.process.resumed_ms + stage.leapt_ms)
+        if stage.lost_ms(job) and stage.now_ms() - since_ms > running.spec.lease_ms:
+            what = f"attempt {job.attempt} of {job.flow_id} {job.token[:6]}"
+            stage.object(f"F28: {running.process.name} goes on with {what}, which was taken over")
+
+    def _object_to_calls(self, running: Running) -> None:
+        """F36: while nothing can be written an engine begins little, as it cannot record the outcomes."""
+        name, begun = running.process.name, self._stage.journal.begun_while_full
+        begun[name] += 1
+        if begun[name] == CALLS_A_SLOT_WHILE_FULL * running.spec.concurrency + 1:
+            self._stage.object(f"F36: {name} begins work of which it can record nothing")
 
     async def _crash(self, running: Running, item: str) -> None:
         if not self._stage.is_calm:
@@ -228,15 +274,15 @@ class Crew:
             running.process.kill()
             raise asyncio.CancelledError
 
-    def _draw_length_ms(self, step: Step) -> float:
-        draw, lease_ms = self._stage.random, self._stage.scenario.lease_ms
+    def _draw_length_ms(self, draw: Random) -> float:
+        scenario = self._stage.scenario
         drawn = draw.random()
-        if drawn < self._stage.scenario.habits.quick:
+        if drawn < scenario.habits.quick:
             return 0
-        return (0.1 + draw.random() ** 2 * (LONGEST_LEASES - 0.1)) * lease_ms
+        return (0.1 + draw.random() ** 2 * (scenario.habits.longest - 0.1)) * scenario.lease_ms
 
-    def _draw_outcome(self, job: Job) -> Outcome:
-        draw, habits = self._stage.random, self._stage.scenario.habits
+    def _draw_outcome(self, job: Job, draw: Random) -> Outcome:
+        habits = self._stage.scenario.habits
         drawn = draw.random()
         if drawn < habits.breaks:
             return Broken("broken")
@@ -247,12 +293,11 @@ class Crew:
         if job.step.id in self._outside.served and draw.random() < habits.accepts:
             self._outside.will_complete(job)
             return Accepted()
-        return Succeeded(outputs_of(self._stage, job.step))
+        return Succeeded(outputs_of(job.step, draw))
 
 
-def outputs_of(stage: Stage, step: Step) -> dict[str, JSON]:
+def outputs_of(step: Step, draw: Random) -> dict[str, JSON]:
     """What a call of a step gives; now and then it leaves something out."""
-    draw = stage.random
     if draw.random() < 0.01:
         return {}
     value: JSON = draw.randint(0, 9)

@@ -6,12 +6,9 @@ where they were, and a run that fails under forty faults can be tried again unde
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from hashlib import blake2b
 from random import Random
-
-from argyll_redis.testing.faults import Fault, Network, Rates
 
 
 class Fates:
@@ -38,30 +35,3 @@ class Fates:
             return False
         self.struck.append(fault)
         return True
-
-
-class NamedNetwork(Network):
-    """A network whose faults are named: `e0.1 commit 3: reply lost`."""
-
-    def __init__(
-        self, fates: Fates, rates: Rates, *, lease_ms: int, note: Callable[[str, str], None]
-    ) -> None:
-        super().__init__(fates.draw("network"), rates, lease_ms=lease_ms, note=note)
-        self._fates = fates
-        self._made: Counter[tuple[str, str]] = Counter()
-
-    def draw(self, who: str, call: str) -> Fault | None:
-        """Which fault strikes a call, if any."""
-        self._made[who, call] += 1
-        name = f"{who} {call} {self._made[who, call]}"
-        table = self.table(call)
-        if not table:
-            return None
-        drawn = self._fates.share(name)
-        if drawn >= table[-1][0]:
-            return None
-        fault = next(fault for limit, fault in table if drawn < limit)
-        if not self._fates.strikes(f"{name}: {fault}"):
-            return None
-        self.take(who, call, fault)
-        return fault

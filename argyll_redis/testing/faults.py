@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from random import Random
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
-from argyll_redis.errors import StoreUnavailable
+from argyll_redis.errors import StoreUnavailable, StoreUnfit
 from argyll_redis.store.protocol import (
     CommitReply,
     Entry,
@@ -32,7 +32,8 @@ from argyll_redis.store.protocol import (
     Turn,
     TurnReply,
 )
-from argyll_redis.testing.virtual import MS, WAITS_AT_SERVER, Process
+from argyll_redis.testing.fates import Fates
+from argyll_redis.testing.virtual import MS, WAITS_AT_SERVER, Process, TookTooLong
 
 T = TypeVar("T")
 
@@ -70,6 +71,28 @@ HEAVY = {
     "enqueue": 5.0,
 }
 """Calls that faults strike more often than others, or less, and by how much."""
+WRITES = frozenset(
+    {
+        "commit",
+        "fetch",
+        "keep",
+        "release",
+        "bury",
+        "retire",
+        "reap",
+        "expire",
+        "add_queues",
+        "append_catalog",
+        "import_log",
+        "tell_health",
+        "memorize",
+    }
+)
+"""Calls that a server refuses that is out of memory: all that run a script or write. What waits is handed
+out all the same, and whatever is read can be read."""
+FULL = "OOM command not allowed when used memory > 'maxmemory'"
+CALLS_AT_A_MOMENT = 10_000
+"""Calls to the server before the clock moves: more are those of somebody who asks again and again."""
 DELAY_MS = 20
 """Longest part of a delay, before a call and after it."""
 PAUSE_LEASES = (0.5, 4.0)
@@ -92,59 +115,74 @@ class Rates:
         return table
 
 
+class Blow(NamedTuple):
+    """A fault that strikes one call, and the draws that say how long it lasts."""
+
+    fault: Fault
+    lengths: Random
+
+
 class Network:
-    """What all processes of a run have between them and the server, and what befalls it."""
+    """What all processes of a run have between them and the server, and what befalls it. Its faults are
+    named: `e0.1 commit 3: reply lost`."""
 
     def __init__(
-        self, random: Random, rates: Rates, *, lease_ms: int, note: Callable[[str, str], None]
+        self, fates: Fates, rates: Rates, *, lease_ms: int, note: Callable[[str, str], None]
     ) -> None:
         self.is_calm = False
+        self.is_full = False
+        """Whether the server refuses to write, as one does that is out of memory."""
         self.counts: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.note = note
         """Takes a line of the trace: who, and what happened."""
-        self._random = random
+        self._fates = fates
         self._rates = rates
         self._tables: dict[str, list[tuple[float, Fault]]] = {}
+        self._made: dict[tuple[str, str], int] = {}
         self._lease_ms = lease_ms
+        self._calls = 0
+        self._counted_s = 0.0
+
+    def count(self) -> None:
+        """Counts a call. Who asks again and again without a pause never lets the loop see that time is up."""
+        now_s = asyncio.get_running_loop().time()
+        self._calls = self._calls + 1 if now_s == self._counted_s else 1
+        self._counted_s = now_s
+        if self._calls > CALLS_AT_A_MOMENT:
+            raise TookTooLong(f"{self._calls} calls to the server at {now_s:.3f} s")
 
     @property
     def disturbances(self) -> int:
         """Faults so far by which an engine may have lost work."""
         return sum(self.counts.values()) - self.counts[Fault.DELAY]
 
-    def draw(self, who: str, call: str) -> Fault | None:
-        """Which fault strikes a call, if any."""
-        table = self.table(call)
-        drawn = self._random.random()
-        if not table or drawn >= table[-1][0]:
-            return None
-        fault = next(fault for limit, fault in table if drawn < limit)
-        self.take(who, call, fault)
-        return fault
-
-    def table(self, call: str) -> list[tuple[float, Fault]]:
-        """The kinds that may strike a call, as `Rates.of` gives them."""
+    def draw(self, who: str, call: str) -> Blow | None:
+        """What strikes a call, if anything."""
         table = self._tables.get(call)
         if table is None:
             table = self._tables[call] = self._rates.of(call)
-        return table
-
-    def take(self, who: str, call: str, fault: Fault) -> None:
-        """Counts a fault that strikes, and writes it down."""
+        if not table:
+            return None
+        number = self._made[who, call] = self._made.get((who, call), 0) + 1
+        name = f"{who} {call} {number}"
+        drawn = self._fates.share(name)
+        if drawn >= table[-1][0]:
+            return None
+        fault = next(fault for limit, fault in table if drawn < limit)
+        if not self._fates.strikes(f"{name}: {fault}"):
+            return None
         self.counts[fault] += 1
         if fault is not Fault.DELAY:
             self.note(who, f"{call} {fault}")
+        return Blow(fault, self._fates.draw(f"length of {name}"))
 
-    def delay_s(self) -> float:
-        return self._random.random() * DELAY_MS / MS
-
-    def lease_s(self) -> float:
+    def lease_s(self, lengths: Random) -> float:
         """Up to a lease."""
-        return self._random.random() * self._lease_ms / MS
+        return lengths.random() * self._lease_ms / MS
 
-    def pause(self, process: Process) -> None:
+    def pause(self, process: Process, lengths: Random) -> None:
         """Pauses a process, from less than a lease to several."""
-        process.pause(self._random.uniform(*PAUSE_LEASES) * self._lease_ms)
+        process.pause(lengths.uniform(*PAUSE_LEASES) * self._lease_ms)
 
 
 class FaultyStore:
@@ -160,29 +198,33 @@ class FaultyStore:
         """Makes one call, as whatever strikes it lets it be made."""
         if self._process.is_dead:
             raise asyncio.CancelledError
-        fault = None if self._network.is_calm else self._network.draw(self._process.name, name)
-        if fault is None:
-            return await call(*given, **named)
-        return await self._strike(fault, name, partial(call, *given, **named))
-
-    async def _strike(self, fault: Fault, name: str, call: Callable[[], Awaitable[T]]) -> T:
         network = self._network
-        match fault:
+        network.count()
+        blow = None if network.is_calm else network.draw(self._process.name, name)
+        if network.is_full and name in WRITES:
+            call = _refuse_to_write
+        if blow is None:
+            return await call(*given, **named)
+        return await self._strike(blow, name, partial(call, *given, **named))
+
+    async def _strike(self, blow: Blow, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        network, lengths = self._network, blow.lengths
+        match blow.fault:
             case Fault.DELAY:
-                await asyncio.sleep(network.delay_s())
+                await asyncio.sleep(_delay_s(lengths))
                 reply = await call()
-                await asyncio.sleep(network.delay_s())
+                await asyncio.sleep(_delay_s(lengths))
                 return reply
             case Fault.STALL:
                 reply = await call()
-                await asyncio.sleep(network.lease_s())
+                await asyncio.sleep(network.lease_s(lengths))
                 return reply
             case Fault.PAUSE_BEFORE:
-                await self._pause()
+                await self._pause(lengths)
                 return await call()
             case Fault.PAUSE_AFTER:
                 reply = await call()
-                await self._pause()
+                await self._pause(lengths)
                 return reply
             case Fault.CRASH_BEFORE:
                 self._crash()
@@ -190,21 +232,22 @@ class FaultyStore:
                 await call()
                 self._crash()
             case Fault.LATE:
-                asyncio.get_running_loop().call_later(network.lease_s(), _do, call, context=Context())
+                later_s = network.lease_s(lengths)
+                asyncio.get_running_loop().call_later(later_s, _do, call, context=Context())
                 raise StoreUnavailable(f"{name}: no reply in time")
             case Fault.LOSE:
                 await call()
             case Fault.REFUSE:
                 pass
-        await asyncio.sleep(network.delay_s())
-        raise StoreUnavailable(f"{name}: {fault}")
+        await asyncio.sleep(_delay_s(lengths))
+        raise StoreUnavailable(f"{name}: {blow.fault}")
 
     def _crash(self) -> NoReturn:
         self._process.kill()
         raise asyncio.CancelledError
 
-    async def _pause(self) -> None:
-        self._network.pause(self._process)
+    async def _pause(self, lengths: Random) -> None:
+        self._network.pause(self._process, lengths)
         await asyncio.sleep(0)  # this task goes on when its process does
 
     def renew(
@@ -219,15 +262,18 @@ class FaultyStore:
         if self._process.is_dead:
             raise asyncio.CancelledError
         network = self._network
-        fault = None if network.is_calm else network.draw(self._process.name, "renew")
+        blow = None if network.is_calm else network.draw(self._process.name, "renew")
+        fault = blow.fault if blow else None
+        if network.is_full:
+            raise StoreUnfit(FULL)
         if fault in (Fault.CRASH_BEFORE, Fault.PAUSE_BEFORE, Fault.REFUSE, Fault.LATE):
             reply = None
         else:
             reply = self.inner.renew(consumer, leases, streams, known=known)
         if fault in CRASHES:
             self._crash()
-        if fault in (Fault.PAUSE_BEFORE, Fault.PAUSE_AFTER):
-            network.pause(self._process)
+        if blow and fault in (Fault.PAUSE_BEFORE, Fault.PAUSE_AFTER):
+            network.pause(self._process, blow.lengths)
         if reply is None or fault is Fault.LOSE:
             raise StoreUnavailable(f"renew: {fault}")
         return reply
@@ -253,6 +299,10 @@ class FaultyStore:
     async def feed(self, cursors: Mapping[int, str], block_ms: int) -> FeedReply:
         """Waits for hints."""
         return await self.call("feed", self._wait, self.inner.feed, cursors, block_ms)
+
+    def on_late(self, consumer: str, take: Callable[[Entry], None]) -> None:
+        """Says who takes what comes beside a reply."""
+        self.inner.on_late(consumer, take)
 
     async def close(self) -> None:
         """Disconnects; nothing can go wrong there."""
@@ -295,6 +345,14 @@ class OldVersion(Before):
 
     def _see(self, event: StoredEvent) -> StoredEvent:
         return event._replace(type=f"new_{event.type}") if event.type == self._unknown else event
+
+
+def _delay_s(lengths: Random) -> float:
+    return lengths.random() * DELAY_MS / MS
+
+
+async def _refuse_to_write(*_: object, **__: object) -> Any:
+    raise StoreUnfit(FULL)
 
 
 def _at_server() -> Context:

@@ -15,7 +15,7 @@ from argyll_redis.core.parse import parse_step
 from argyll_redis.runtime.cache import CACHED_FLOWS
 from argyll_redis.runtime.node import Node
 from argyll_redis.store.memory import MemoryStore
-from argyll_redis.testing.fates import Fates, NamedNetwork
+from argyll_redis.testing.fates import Fates
 from argyll_redis.testing.flow_view import FlowView, Seen
 from argyll_redis.testing.functions import Callers, CallFault, CallRates, FunctionCrew
 from argyll_redis.testing.idle import Idleness
@@ -84,7 +84,7 @@ def _play(subject: Subject, seed: int, fates: Fates) -> Played:
 
 
 def _play_in(loop: VirtualLoop, subject: Subject, seed: int, fates: Fates) -> Played:
-    stage = _stage(loop, subject, seed, fates)
+    stage = _stage(loop, subject, fates)
     observer = Observer(stage.server)
     outside = Callers(stage, observer)
     declared, stand_ins = subject.app.declared, subject.stand_ins
@@ -168,11 +168,9 @@ class FunctionRun(Run):
 # ------------------------------------------------------------------------------ draws
 
 
-def _stage(loop: VirtualLoop, subject: Subject, seed: int, fates: Fates) -> Stage:
+def _stage(loop: VirtualLoop, subject: Subject, fates: Fates) -> Stage:
     scenario = _draw_scenario(subject, fates)
-    stage = Stage(loop, seed, scenario, NO_BUG)
-    stage.network = NamedNetwork(fates, scenario.rates, lease_ms=scenario.lease_ms, note=stage.note)
-    return stage
+    return Stage(loop, scenario, NO_BUG, fates)
 
 
 def _draw_scenario(subject: Subject, fates: Fates) -> Scenario:

@@ -25,7 +25,7 @@ from argyll_redis.steps.context import ACCEPTED, StepContext
 from argyll_redis.steps.job import Handler, Job
 from argyll_redis.steps.python import PythonHandler, outcome_of, undo_functions
 from argyll_redis.store.codec import check
-from argyll_redis.testing.crew import LONGEST_LEASES, Crew, Running
+from argyll_redis.testing.crew import Crew, Running
 from argyll_redis.testing.fates import Fates
 from argyll_redis.testing.observer import Observer
 from argyll_redis.testing.outside import Outside
@@ -284,7 +284,7 @@ class FunctionCrew(Crew):
         draw = self._fates.draw(f"call {name}")
         before_ms = after_ms = 0.0
         if draw.random() >= self._rates.quick:
-            longest_ms = LONGEST_LEASES * self._stage.scenario.lease_ms
+            longest_ms = self._stage.scenario.habits.longest * self._stage.scenario.lease_ms
             if job.step.work.timeout_ms:
                 longest_ms = min(longest_ms, job.step.work.timeout_ms / 2)
             before_ms, after_ms = draw.random() * longest_ms / 2, draw.random() * longest_ms / 2
@@ -311,7 +311,7 @@ class FunctionCrew(Crew):
         if fate.fault is CallFault.PAUSE:
             stage.note(running.process.name, f"{_name_of(job)}: {fate.fault}")
             stage.journal.disturbances += 1
-            stage.network.pause(running.process)
+            stage.network.pause(running.process, stage.fates.draw(f"pause {_name_of(job)}"))
             await asyncio.sleep(0)  # this task goes on when its process does
         if fate.fault is CallFault.LATE:
             stage.note(running.process.name, f"{_name_of(job)}: {fate.fault}")

@@ -25,6 +25,7 @@ from argyll_redis.handle import FlowHandle
 from argyll_redis.runtime.cache import CACHED_FLOWS
 from argyll_redis.runtime.node import Node
 from argyll_redis.starting import Goals
+from argyll_redis.testing.fates import Fates
 from argyll_redis.testing.faults import Rates
 from argyll_redis.testing.flow_view import FlowView, Seen
 from argyll_redis.testing.functions import Callers, FunctionCrew
@@ -263,7 +264,7 @@ def _calm_stage(loop: VirtualLoop, app: Argyll, steps: Sequence[JSON]) -> Stage:
         limits={},
         wipes=0,
     )
-    stage = Stage(loop, 0, scenario, NO_BUG)
+    stage = Stage(loop, scenario, NO_BUG, Fates(0))
     stage.is_calm = stage.network.is_calm = True
     return stage
 

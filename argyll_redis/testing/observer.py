@@ -26,6 +26,7 @@ class Observer:
         self._server = server
         self._logs = Logs(MemoryStore(server=server))
         self._plans: dict[str, Plan] = {}
+        self._pictures: dict[tuple[str, int], object] = {}
 
     @property
     def partitions(self) -> Sequence[Partition]:
@@ -36,15 +37,44 @@ class Observer:
         for partition in self.partitions:
             for flow_id, log in partition.logs.items():
                 events = self.events.setdefault(flow_id, [])
+                if events and not _is_beginning(events, log):
+                    self.forget(flow_id)  # the server lost what it had
+                    events = self.events[flow_id] = []
                 if len(events) < log.version:
                     self._read_plans(partition)
                     events += self._logs.record(log.events[len(events) :], self._plans)
                     flow = self.flows.setdefault(flow_id, Flow(flow_id))
                     evolve(flow, events[flow.version :])
 
+    def forget(self, flow_id: str) -> None:
+        """Forgets a flow: what its log told is not in it any more."""
+        del self.flows[flow_id], self.events[flow_id]
+        self._pictures = {key: value for key, value in self._pictures.items() if key[0] != flow_id}
+
+    def drop_lost(self) -> None:
+        """Forgets the flows that have no log any more."""
+        there = {flow_id for flow_id, _ in self.logs()}
+        for flow_id in [each for each in self.flows if each not in there]:
+            self.forget(flow_id)
+
     def fold(self, flow_id: str) -> Flow:
         """A flow at the version of the last look, on a fold of its own: it stays as it is."""
         return evolve(Flow(flow_id), self.events[flow_id])
+
+    def has(self, flow_id: str, version: int, tx: str) -> bool:
+        """Whether a flow has ever been at a version by a transaction."""
+        events = self.events.get(flow_id, [])
+        return version == 0 or (len(events) >= version and events[version - 1].tx == tx)
+
+    def picture(self, flow_id: str, version: int) -> object:
+        """A flow as its log tells it at a version, to be compared: several processes may know it."""
+        key = flow_id, version
+        if key not in self._pictures:
+            known = self.flows[flow_id]
+            if version != known.version:
+                known = evolve(Flow(flow_id), self.events[flow_id][:version])
+            self._pictures[key] = known.picture()
+        return self._pictures[key]
 
     def _read_plans(self, partition: Partition) -> None:
         for hash, plan in partition.plans.items():
@@ -90,6 +120,11 @@ class Observer:
             if not all(log.sealed for log in partition.logs.values()):
                 return False
         return True
+
+
+def _is_beginning(events: Sequence[Recorded], log: Log) -> bool:
+    """Whether a log begins with events that were read of it before."""
+    return len(events) <= log.version and log.events[len(events) - 1].tx == events[-1].tx
 
 
 def _references(partition: Partition) -> set[tuple[str, str]]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass, replace
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from argyll_redis.core.catalog import register
@@ -26,7 +27,7 @@ from argyll_redis.core.commands import (
     Unfinished,
 )
 from argyll_redis.core.model import StepId, Token
-from argyll_redis.errors import FlowConflict, StoreUnavailable
+from argyll_redis.errors import FlowConflict, HistoryLost, StoreUnavailable, UnknownFlow
 from argyll_redis.handle import FlowHandle
 from argyll_redis.runtime.node import Node
 from argyll_redis.steps.job import Job
@@ -72,27 +73,38 @@ class Outside:
         self._observer = observer
         self._generations: dict[int, int] = {}
         self._errands: dict[asyncio.Task[None], None] = {}
+        self._accepted: list[Job] = []
 
     @staticmethod
     def _draw_served(stage: Stage) -> frozenset[str]:
+        draw = stage.fates.draw("served")
         ids = sorted({id for plan in stage.plans() for id in plan.steps})
-        return frozenset(id for id in ids if stage.random.random() < 0.3)
+        return frozenset(id for id in ids if draw.random() < 0.3)
 
     def start(self) -> None:
-        scenario, random = self._stage.scenario, self._stage.random
+        scenario, fates = self._stage.scenario, self._stage.fates
         for place in range(scenario.clients):
             self._begin(place)
         for flow in scenario.flows:
-            for _ in range(flow.starts):
-                self._at(flow.start_ms + random.randint(0, 20), self._start, flow)
-            if flow.cancel_ms is not None:
-                self._at(max(flow.cancel_ms, flow.start_ms), self._cancel, flow.id)
-            if random.random() < 0.2:
-                self._at(random.randrange(scenario.faults_ms), self._wait_for, flow.id)
-            if random.random() < 0.1:
-                self._at(random.randrange(scenario.faults_ms), self._follow, flow.id)
-        for _ in range(random.randint(0, 2)):
-            self._at(random.randrange(scenario.faults_ms), self._meddle)
+            self._plan(flow, fates.draw(f"outside {flow.id}"))
+        draw = fates.draw("meddlers")
+        for number in range(1, draw.randint(0, 2) + 1):
+            delay_ms = draw.randrange(scenario.faults_ms)
+            if fates.strikes(f"somebody meddles {number}"):
+                self._at(delay_ms, self._meddle)
+
+    def _plan(self, flow: FlowSpec, draw: Random) -> None:
+        """Plans what people do to a flow."""
+        faults_ms, fates = self._stage.scenario.faults_ms, self._stage.fates
+        for _ in range(flow.starts):
+            self._at(flow.start_ms + draw.randint(0, 20), self._start, flow)
+        if flow.cancel_ms is not None:
+            self._at(max(flow.cancel_ms, flow.start_ms), self._cancel, flow.id)
+        waits, follows = draw.random() < 0.2, draw.random() < 0.1
+        if waits and fates.strikes(f"somebody waits for {flow.id}"):
+            self._at(draw.randrange(faults_ms), self._wait_for, flow.id)
+        if follows and fates.strikes(f"somebody follows {flow.id}"):
+            self._at(draw.randrange(faults_ms), self._follow, flow.id)
 
     @property
     def is_idle(self) -> bool:
@@ -108,11 +120,24 @@ class Outside:
             try:
                 await errand(*given)
             except Exception as error:
-                self._stage.object(f"an errand failed: {error!r}")
+                if self._stage.journal.has_failed_over and isinstance(error, UnknownFlow | HistoryLost):
+                    self._stage.note("", f"an errand ends, as the server lost something: {error}")
+                else:
+                    self._stage.object(f"an errand failed: {error!r}")
 
         self._errands[self._stage.loop.create_task(go(), context=Context())] = None
 
     # ------------------------------------------------------------------- clients
+
+    def renew(self) -> None:
+        """Ends all clients; whoever asks something begins one anew."""
+        for client in self.clients.values():
+            client.process.kill()
+
+    def give_up(self) -> None:
+        """Ends all errands: there is nobody left to ask."""
+        for errand in self._errands:
+            errand.cancel()
 
     def _begin(self, place: int) -> None:
         generation = self._generations[place] = self._generations.get(place, 0) + 1
@@ -143,7 +168,7 @@ class Outside:
                 return self._stage.random.choice(engines)
             place = self._stage.random.choice(sorted(self.clients))
             client = self.clients[place]
-            if client.process.is_dead:
+            if client.process.is_dead and self._stage.journal.emptied_ms < 0:
                 self._begin(place)
             elif client.is_open:
                 return client
@@ -159,6 +184,8 @@ class Outside:
             if not asked.cancelled():
                 try:
                     return asked.result()
+                except HistoryLost:
+                    raise
                 except StoreUnavailable:
                     pass
             await asyncio.sleep(AGAIN_MS / MS)
@@ -191,21 +218,25 @@ class Outside:
             compensate=flow.compensate,
             linger_ms=flow.linger_ms,
         )
+        asked_ms = self._stage.loop.now_ms()
         answer = await self._ask(flow.id, command)
         self._stage.note("", f"{flow.id} is started")
         if isinstance(answer, FlowConflict):
             self._stage.object(f"start: {answer}")
         self._stage.journal.started.add(flow.id)
+        if self._stage.journal.keeps(asked_ms):
+            self._stage.journal.promised.add(flow.id)
         other = replace(command, init={**flow.init, "a": [-1]})
         if flow.starts > 1 and not isinstance(await self._ask(flow.id, other), FlowConflict):
             self._stage.object(f"start: {flow.id} was started with something else and nobody minded")
 
     async def _cancel(self, flow_id: str) -> None:
         await self._until_started(flow_id)
+        asked_ms = self._stage.loop.now_ms()
         answer = await self._ask(flow_id, Cancel("operator:outside"))
         assert isinstance(answer, Answer)
         self._stage.note("", f"{flow_id} is cancelled{'' if answer.counted else ', too late'}")
-        if answer.counted:
+        if answer.counted and self._stage.journal.keeps(asked_ms):
             self._stage.journal.cancelled.add(flow_id)
 
     async def _until_started(self, flow_id: str) -> None:
@@ -217,6 +248,8 @@ class Outside:
         await self._until_started(flow_id)
         told = await self._through(lambda client: _handle(client, flow_id).outcome())
         self._stage.note("", f"{flow_id} is known to be {told['status']}")
+        if self._stage.journal.has_failed_over:
+            return
         self._observer.look()
         if told["status"] != self._observer.flows[flow_id].status:
             self._stage.object(f"outcome: {flow_id} was said to be {told['status']}")
@@ -229,6 +262,8 @@ class Outside:
             return [str(event["id"]) async for event in _handle(client, flow_id).events()]
 
         ids = await self._through(follow)
+        if self._stage.journal.has_failed_over:
+            return
         self._observer.look()
         if ids != [f"{event.version}-0" for event in self._observer.events[flow_id]]:
             self._stage.object(f"I-26: who followed {flow_id} saw {ids}")
@@ -238,40 +273,51 @@ class Outside:
     def will_complete(self, job: Job) -> None:
         """Completes an attempt from outside, sooner or later, now and then twice, or never where the
         step itself does not wait for ever."""
-        draw, lease_ms = self._stage.random, self._stage.scenario.lease_ms
+        lease_ms = self._stage.scenario.lease_ms
+        self._accepted.append(job)
+        draw = self._stage.fates.draw(f"outside {job.token} {job.attempt}")
         if job.step.work.timeout_ms and draw.random() < 0.2:
             return
         for _ in range(2 if draw.random() < 0.3 else 1):
             delay_ms = draw.random() ** 2 * 3 * lease_ms
-            self._at(delay_ms, self._complete, job, self._draw_outcome(job))
+            self._at(delay_ms, self._complete, job, self._draw_outcome(job, draw))
         if draw.random() < 0.05:
             self._at(draw.random() * lease_ms, self._forge, job)
 
-    def _draw_outcome(self, job: Job) -> Outcome:
-        draw = self._stage.random
+    def complete_again(self) -> None:
+        """Brings every outcome once more: the server may have lost what it was told."""
+        for job in self._accepted:
+            draw = self._stage.fates.draw(f"again {job.token}")
+            self._at(0, self._complete, job, self._draw_success(job, draw))
+
+    def _draw_success(self, job: Job, draw: Random) -> Succeeded:
+        value = [draw.randint(0, 9)] if makes_list(job.step) else draw.randint(0, 9)
+        return Succeeded({output.inner: value for output in job.step.outputs})
+
+    def _draw_outcome(self, job: Job, draw: Random) -> Outcome:
         drawn = draw.random()
         if drawn < 0.1:
             return Unfinished("later")
         if drawn < 0.15:
             return Broken("refused")
-        value = [draw.randint(0, 9)] if makes_list(job.step) else draw.randint(0, 9)
-        return Succeeded({output.inner: value for output in job.step.outputs})
+        return self._draw_success(job, draw)
 
     async def _complete(self, job: Job, outcome: Outcome) -> None:
         draw = self._stage.random
         origin = draw.choice(("operator", "webhook"))
         attempt = job.attempt if draw.random() < 0.5 else None
         report = Report(f"{origin}:outside", Token(job.token), outcome, attempt, step=job.step.id)
-        answer = await self._ask(job.flow_id, report)
-        assert isinstance(answer, Answer)
-        self._take_answer(job.flow_id, report, answer)
+        await self._report(job.flow_id, report)
 
-    def _take_answer(self, flow_id: str, report: Report, answer: Answer) -> None:
+    async def _report(self, flow_id: str, report: Report) -> None:
+        asked_ms = self._stage.loop.now_ms()
+        answer = await self._ask(flow_id, report)
+        assert isinstance(answer, Answer)
         what = f"{flow_id} {report.step} {report.token[:6]} {type(report.outcome).__name__}"
         self._stage.note("", f"{what} from outside: {answer.reason or 'counted'}")
-        if answer.unknown:
+        if answer.unknown and not self._stage.journal.has_failed_over:
             self._stage.object(f"completion: {what} is unknown")
-        elif answer.counted and isinstance(report.outcome, Succeeded):
+        elif answer.counted and isinstance(report.outcome, Succeeded) and self._stage.journal.keeps(asked_ms):
             outputs = dict(report.outcome.outputs)
             self._stage.journal.acked.append(Acked(flow_id, report.token, outputs))
 
@@ -296,9 +342,7 @@ class Outside:
         step = flow.plan.steps[step_id]
         outputs = {output.inner: [1] if makes_list(step) else 1 for output in step.outputs}
         report = Report("operator:outside", token, Succeeded(outputs), step=StepId(step_id))
-        answer = await self._ask(flow.id, report)
-        assert isinstance(answer, Answer)
-        self._take_answer(flow.id, report, answer)
+        await self._report(flow.id, report)
 
 
 class _App:

@@ -18,6 +18,7 @@ from argyll_redis.runtime.cache import CACHED_FLOWS
 from argyll_redis.testing.faults import Fault, Rates
 from argyll_redis.testing.limits import draw_limits
 from argyll_redis.testing.scenario_children import draw_flow_steps, draw_items
+from argyll_redis.testing.scenario_engines import QUEUES, EngineSpec, draw_engines, late
 from argyll_redis.testing.scenario_inputs import draw_inputs
 
 LEASES_MS = (800, 2_000)
@@ -30,9 +31,15 @@ PREDICATES = (
 """The last one raises for all but numbers."""
 POLICIES = ("fail_fast", "finish", "tolerate")
 BACKOFFS = ("fixed", "linear", "exponential")
-QUEUES = ("default", "slow")
-NEW_EVENTS = ("work_ignored", "work_skipped", "work_accepted", "step_skipped", "work_retry_scheduled")
-"""Types of events that an engine of an older version may not know."""
+LONGEST_LEASES, LONG_WORK_LEASES = 2.0, 6.0
+"""The longest work that does not time out, in leases: of most runs, and of some."""
+DISASTERS = ((0.08, "failover"), (0.14, "full"), (0.16, "emptied"))
+"""What may befall the server of a run, and which share of all runs has it or one before it."""
+FAULTS_LEASES = (3, 4, 4, 5, 7)
+"""For how long faults strike; here and below, what stands twice is drawn twice as often."""
+FLOWS = (1, 1, 1, 2, 2, 2, 3, 3, 4, 5)
+STEPS = (2, 2, 3, 3, 4, 5, 6)
+"""Sizes: many small runs find more in the same time than a few large ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +62,6 @@ class FlowSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineSpec:
-    """An engine, or those that take its place one after the other."""
-
-    queues: tuple[str, ...]
-    concurrency: int
-    lease_ms: int
-    grace_ms: int
-    lacks: frozenset[str]
-    """Steps whose function it does not have."""
-    unknown: str | None
-    """A type of event that it does not know, as one of an older version."""
-    drain_ms: int | None
-    """When it is asked to stop; another one takes its place."""
-
-
-@dataclass(frozen=True, slots=True)
 class Habits:
     """How steps behave and what befalls them, as probabilities of one call."""
 
@@ -85,6 +76,8 @@ class Habits:
     crashes: float
     """The engine dies in the middle of it."""
     pauses: float
+    longest: float = LONGEST_LEASES
+    """The longest a call takes, in leases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +108,41 @@ class Scenario:
     """Those that are narrower than usual."""
     wipes: int
     """How often all entries that wait, run or are due are forgotten."""
+    failovers: int = 0
+    """How often the server loses what it has taken in lately, as a replica that was behind."""
+    fulls: int = 0
+    """How often the server refuses to write for a while."""
+    empties: int = 0
+    """Whether the server is emptied: then everybody stops, and nothing else is looked at."""
+    clocks_drift: bool = False
 
     @property
     def loses_entries(self) -> bool:
         """Whether entries vanish that a flow ought to have, so that the sweep has to restore them."""
-        return self.delays > 0 or self.wipes > 0
+        return self.delays > 0 or self.wipes > 0 or self.failovers > 0
 
 
 def draw_scenario(seed: int) -> Scenario:
     """Draws what a seed stands for."""
     draw = Random(f"scenario {seed}")
     lease_ms = draw.randint(*LEASES_MS)
-    faults_ms = draw.randint(4, 8) * lease_ms
+    faults_ms = draw.choice(FAULTS_LEASES) * lease_ms
     is_calm = draw.random() < 0.1
     is_big = draw.random() < 0.015
-    loses = not is_calm and draw.random() < 0.2
+    disaster = "" if is_calm or is_big else _draw_disaster(seed)
+    loses = not is_calm and not disaster and draw.random() < 0.2
     definitions = _draw_definitions(draw, lease_ms, is_big=is_big)
+    if disaster == "full":
+        _make_wide(draw, definitions)
     draw_inputs(seed, definitions, lease_ms)
     if not is_big:
         definitions += draw_flow_steps(seed, definitions, lambda draw: _draw_work(draw, lease_ms))
     draw_undos(seed, definitions)
     events = register(Catalog(), definitions)
     catalog = apply_all(Catalog(), [(event, 0) for event in events])
-    flows = 1 if is_big else draw.randint(1, 5)
+    flows = 1 if is_big else draw.choice(FLOWS)
     undo = Random(f"undo flows {seed}")
+    engines = draw_engines(draw, sorted(catalog.steps), lease_ms, faults_ms, disaster, loses=loses)
     return Scenario(
         lease_ms=lease_ms,
         faults_ms=faults_ms,
@@ -147,18 +151,30 @@ def draw_scenario(seed: int) -> Scenario:
         definitions=tuple(definitions),
         registers=draw.random() < 0.2,
         flows=tuple(
-            _draw_flow(draw, catalog, number, faults_ms, is_big, draw_items(seed), undo)
+            _draw_flow(
+                draw, catalog, number, faults_ms, _ITEMS[is_big, disaster == "full"], draw_items(seed), undo
+            )
             for number in range(flows)
         ),
-        engines=_draw_engines(draw, catalog, lease_ms, faults_ms, loses=loses),
+        engines=late(seed, engines, faults_ms),
         clients=draw.randint(1, 2),
-        duplicates=0 if is_calm or draw.random() < 0.6 else draw.randint(1, 4),
+        duplicates=0 if is_calm or disaster or draw.random() < 0.6 else draw.randint(1, 4),
         delays=draw.randint(0, 3) if loses else 0,
         wipes=1 if loses and draw.random() < 0.3 else 0,
         leaps=0 if is_calm or draw.random() < 0.9 else 1,
         cached_flows=draw.choice((1, 2)) if draw.random() < 0.15 else CACHED_FLOWS,
         limits=draw_limits(draw),
+        failovers=int(disaster == "failover"),
+        fulls=int(disaster == "full"),
+        empties=int(disaster == "emptied"),
+        clocks_drift=draw.random() < 0.3,
     )
+
+
+def _draw_disaster(seed: int) -> str:
+    """What befalls the server of a seed, beside smaller things; mostly nothing."""
+    draw = Random(f"disaster {seed}").random()
+    return next((name for limit, name in DISASTERS if draw < limit), "")
 
 
 def draw_rates(draw: Random) -> Rates:
@@ -185,6 +201,7 @@ def _draw_habits(draw: Random, *, is_calm: bool, is_big: bool) -> Habits:
         accepts=draw.choice((0.3, 0.7)),
         crashes=0.0 if is_calm else draw.choice((0.0, 0.02, 0.05)),
         pauses=0.0 if is_calm else draw.choice((0.0, 0.03, 0.08)),
+        longest=draw.choice((LONGEST_LEASES, LONGEST_LEASES, LONGEST_LEASES, LONG_WORK_LEASES)),
     )
 
 
@@ -202,7 +219,7 @@ class _Given:
 def _draw_definitions(draw: Random, lease_ms: int, *, is_big: bool) -> list[dict[str, Any]]:
     given = [_Given("a", is_list=False), _Given("l", is_list=True)]
     definitions: list[dict[str, Any]] = []
-    for number in range(draw.randint(2, 6)):
+    for number in range(draw.choice(STEPS)):
         id = f"s{number}"
         known = given
         output = _Given(f"o{number}", is_list=False)
@@ -220,6 +237,17 @@ def _draw_definitions(draw: Random, lease_ms: int, *, is_big: bool) -> list[dict
         if output.name == f"o{number}":
             given = [*given, _Given(output.name, is_list)]
     return definitions
+
+
+_ITEMS = {(False, False): (0, 4), (True, False): (100, 150), (False, True): (6, 12)}
+"""How many elements the lists have from which work items are made: as usual, in a big run, in a wide one."""
+
+
+def _make_wide(draw: Random, definitions: list[dict[str, Any]]) -> None:
+    """Lets more work items be released than engines have slots."""
+    definitions[0]["attributes"] |= {"l": {"role": "required", "required": {"for_each": True}}}
+    for definition in definitions:
+        definition["work_config"]["parallelism"] = draw.randint(5, 9)
 
 
 def _make_big(draw: Random, definition: dict[str, Any], *, is_first: bool) -> None:
@@ -288,7 +316,7 @@ def makes_list(step: Step) -> bool:
     return step.python is not None and step.python.handler == "list"
 
 
-# ------------------------------------------------------------- flows, engines
+# ----------------------------------------------------------------------- flows
 
 
 def _draw_flow(
@@ -296,7 +324,7 @@ def _draw_flow(
     catalog: Catalog,
     number: int,
     faults_ms: int,
-    is_big: bool,
+    lengths: tuple[int, int],
     items: dict[str, list[JSON]],
     undo: Random,
 ) -> FlowSpec:
@@ -304,7 +332,7 @@ def _draw_flow(
     goals = list(dict.fromkeys([ids[-1], *draw.sample(ids, draw.randint(0, 1))]))
     init: dict[str, list[JSON]] = {
         "a": [draw.randint(0, 9)],
-        "l": [[draw.randint(0, 9) for _ in range(draw.randint(100, 150) if is_big else draw.randint(0, 4))]],
+        "l": [[draw.randint(0, 9) for _ in range(draw.randint(*lengths))]],
     }
     init |= items if any(step.startswith("t") for step in ids) else {}
     is_timed = draw.random() < 0.15
@@ -322,25 +350,3 @@ def _draw_flow(
         starts=2 if draw.random() < 0.15 else 1,
         compensate="flow" if not plan.children and undo.random() < 0.3 else None,
     )
-
-
-def _draw_engines(
-    draw: Random, catalog: Catalog, lease_ms: int, faults_ms: int, *, loses: bool
-) -> tuple[EngineSpec, ...]:
-    engines: list[EngineSpec] = []
-    for number in range(draw.randint(2, 3)):
-        serves_all = number == 0 or draw.random() < 0.7
-        queues = QUEUES if serves_all else (draw.choice(QUEUES),)
-        lacks = draw.sample(sorted(catalog.steps), 1) if number and draw.random() < 0.1 else []
-        engines.append(
-            EngineSpec(
-                queues=("builtin", *queues),
-                concurrency=draw.randint(1, 4),
-                lease_ms=lease_ms if draw.random() < 0.8 else round(1.5 * lease_ms),
-                grace_ms=round(draw.choice((0.2, 3.0, 3.0)) * lease_ms),
-                lacks=frozenset(lacks),
-                unknown=draw.choice(NEW_EVENTS) if number and not loses and draw.random() < 0.06 else None,
-                drain_ms=round(draw.random() * faults_ms) if draw.random() < 0.35 else None,
-            )
-        )
-    return tuple(engines)

@@ -25,13 +25,12 @@ from argyll_redis.testing.fates import Fates
 from argyll_redis.testing.flow_view import FlowView
 from argyll_redis.testing.function_run import Subject, play_seed
 from argyll_redis.testing.in_memory import inputs_of, quiet_engines
+from argyll_redis.testing.shrinking import needed
 from argyll_redis.testing.standins import read_stand_ins
 
 SEEDS = 200
 MAX_FAILURES = 3
 """Failing seeds after which no more are run: the first has been made small, and shows enough."""
-MAX_TRIES = 80
-"""Runs that are spent on making the faults of one seed fewer."""
 SHOWN = 60
 """Lines of what happened in a run that a report shows."""
 
@@ -169,43 +168,8 @@ def _failure(subject: Subject, seed: int, fates: Fates, *, shrinks: bool) -> Fai
 
 
 def _needed(subject: Subject, seed: int, drawn: list[str]) -> list[str]:
-    """The faults without any of which a seed does not fail: halves are left out first, then quarters,
-    at last single ones (delta debugging, after Zeller)."""
-    tries = 0
-
-    def fails(faults: list[str]) -> bool:
-        nonlocal tries
-        tries += 1
-        return bool(play_seed(subject, seed, Fates(seed, faults)).violations)
-
-    if fails([]):
-        return []
-    left, parts = drawn, 2
-    while len(left) > 1 and tries < MAX_TRIES:
-        size = -(-len(left) // parts)
-        pieces = [left[place : place + size] for place in range(0, len(left), size)]
-        smaller = _first_that_fails(pieces, left, fails)
-        if smaller is not None:
-            left, parts = smaller, max(2, parts - 1)
-        elif parts >= len(left):
-            break
-        else:
-            parts = min(len(left), 2 * parts)
-    return left
-
-
-def _first_that_fails(
-    pieces: list[list[str]], left: list[str], fails: Callable[[list[str]], bool]
-) -> list[str] | None:
-    """A piece that is enough, or what is enough without one."""
-    for piece in pieces:
-        if len(piece) < len(left) and fails(piece):
-            return piece
-    for piece in pieces if len(pieces) > 2 else ():
-        rest = [fault for fault in left if fault not in piece]
-        if fails(rest):
-            return rest
-    return None
+    """The faults without any of which a seed does not fail."""
+    return needed(drawn, lambda faults: bool(play_seed(subject, seed, Fates(seed, faults)).violations))
 
 
 # ---------------------------------------------------------------------------- reading

@@ -15,7 +15,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from heapq import heappop, heappush
 from typing import Any, TypeVar
 
@@ -54,6 +54,9 @@ class Process:
 
     def __init__(self, name: str, loop: VirtualLoop) -> None:
         self.name = name
+        self.born_ms = loop.now_ms()
+        self.resumed_ms = self.born_ms
+        """Since when it has not been paused."""
         self.is_paused = False
         self.is_dead = False
         self._loop = loop
@@ -78,6 +81,7 @@ class Process:
     def _resume(self) -> None:
         if self.is_paused:
             self.is_paused = False
+            self.resumed_ms = self._loop.now_ms()
             self._loop.let_go(self._held)
             self._held = []
 
@@ -100,6 +104,46 @@ class Process:
         if len(self._tasks) >= self._prune_at:
             self._tasks = {each: None for each in self._tasks if not each.done()}
             self._prune_at = max(TASKS_KEPT, 2 * len(self._tasks))
+
+
+class _Handle(asyncio.Handle):
+    """A callback, made without asking whether asyncio debugs: a run makes many."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], loop: VirtualLoop, context: Context | None
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._cancelled = False
+        self._context = copy_context() if context is None else context
+        self._repr = None
+        self._source_traceback = None
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    """A callback at a time, made likewise."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: VirtualLoop,
+        context: Context | None,
+    ) -> None:
+        _Handle.__init__(self, callback, args, loop, context)  # type: ignore[arg-type]
+        self._when = when
+        self._scheduled = False
+
+    def cancel(self) -> None:
+        """Forgets the callback; the timer is dropped when its time has come."""
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -144,8 +188,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        self._put(handle)
+        handle = _Handle(callback, args, self, context)
+        if self._paused:
+            self._put(handle)
+        else:
+            self._queue.append(handle)
         return handle
 
     def call_later(
@@ -156,7 +203,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = _TimerHandle(when, callback, args, self, context)
         self._timers_made += 1
         heappush(self._timers, (when, self._timers_made, handle))
         return handle
@@ -230,8 +277,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not self._queue:
                 break  # what was left belongs to a process that was paused in this round
             handle = self._queue.popleft()
-            if not handle.cancelled():
-                handle._run()  # type: ignore[attr-defined] - as asyncio's own loop does
+            if not handle._cancelled:  # type: ignore[attr-defined] - as asyncio's own loop does
+                handle._run()  # type: ignore[attr-defined]
 
     def _skip(self) -> None:
         """Lets the clock jump to the next timer."""

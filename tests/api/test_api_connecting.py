@@ -189,7 +189,7 @@ async def test_apps_in_memory_share_a_namespace_within_the_process() -> None:
     [
         ("http://localhost", "x", "the URL has no known scheme"),
         ("", "x", "the URL has no known scheme"),
-        ("redis+cluster://localhost", "x", "not supported yet"),
+        ("redis+sentinel://localhost", "x", "names no service"),
         ("redis://localhost:port", "x", "URL"),
         ("memory://", "Bad NS", "'Bad NS' is no namespace; use 1 to 64 of a-z 0-9 _ -"),
         ("redis://localhost", "x" * 65, "is no namespace"),

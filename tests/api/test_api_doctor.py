@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from api_apps import Apps
-from servers import StoreFactory, TestServer
+from broken import ServerHand
+from servers import StoreFactory, TestServer, kinds
 
-from argyll_redis import Argyll, StoreUnavailable, doctor
+from argyll_redis import Argyll, StoreUnavailable, StoreUnfit, doctor, doctor_keys, doctor_pending
+from argyll_redis.runtime.condition import Condition
 from argyll_redis.steps import http as http_module
 from argyll_redis.store.memory import MemoryStore
 from argyll_redis.store.memory_server import MemoryServer
-from argyll_redis.store.protocol import Dispatch, Entry, Store, Turn, partition_of
+from argyll_redis.store.protocol import Dispatch, EngineInfo, Entry, Keep, Store, Turn, partition_of
 
 pytestmark = pytest.mark.anyio
+
+on_servers = pytest.mark.parametrize("store_factory", kinds("fakeredis"), indirect=True)
+"""For what cannot happen in memory."""
+on_real_servers = pytest.mark.parametrize("store_factory", kinds(), indirect=True)
+"""For what fakeredis does in its own way."""
+
+
+@pytest.fixture
+def hand(store_factory: StoreFactory) -> ServerHand:
+    return ServerHand(store_factory)
 
 
 async def found(app: Argyll, level: str = "") -> list[str]:
@@ -140,7 +153,159 @@ async def test_entries_that_nobody_could_read_are_counted(apps: Apps, store_fact
     entries = await store.block("x", [(partition, "control")], 100)
     await store.bury(Entry(partition, "control", entries[0].id, "nonsense"), "no such kind")
     [said] = [each for each in await found(app, "warning") if "could read" in each]
-    assert said == "1 entry that nobody could read is in `dead`; the newest: no such kind"
+    assert said == (
+        "1 entry that nobody could read is in `dead`; the newest: `nonsense` of control "
+        f"(partition {partition}): no such kind"
+    )
+
+
+# --------------------------------------------------------------------- pending
+
+
+async def test_what_is_pending_and_not_lost_is_counted(apps: Apps) -> None:
+    app = apps()
+    app.step(_identity(), id="render", outputs="b")
+    await app.start(["render"], {"a": 1})
+    assert "1 entry is pending, and none is lost" in await found(app, "ok")
+
+
+async def test_too_much_to_look_into_is_said(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_pending, "MAX_PENDING", 1)
+    app = apps()
+    app.step(_identity(), id="render", outputs="b")
+    await app.start_many([{"goals": ["render"], "init": {"a": n}} for n in range(2)])
+    said = await found(app, "warning")
+    assert "2 entries are pending, too many to look into each (1 at most)" in said
+
+
+@on_servers
+async def test_streams_that_somebody_deleted_are_named(apps: Apps, hand: ServerHand) -> None:
+    app = apps()
+    await app.register_steps([])
+    assert hand.client.delete(hand.key("f", "control"))
+    assert "streams or their groups are gone: `control`" in await found(app, "warning")
+    assert hand.client.exists(hand.key("f", "control")) == 0
+
+
+@on_servers
+async def test_entries_that_somebody_trimmed_are_counted(apps: Apps, hand: ServerHand) -> None:
+    app = await _started(apps)
+    hand.deliver("f", "work:default", "dead")
+    hand.client.xtrim(hand.key("f", "work:default"), maxlen=0, approximate=False)
+    said = await found(app, "warning")
+    assert (
+        "1 entry that an engine had is gone from the stream: somebody trimmed it, or deleted from it" in said
+    )
+
+
+@on_real_servers
+async def test_entries_of_a_consumer_that_somebody_removed_are_counted(apps: Apps, hand: ServerHand) -> None:
+    app = await _started(apps)
+    hand.deliver("f", "work:default", "dead")
+    hand.drop_consumer("f", "work:default", "dead")
+    said = await found(app, "warning")
+    assert "1 entry is delivered, and no engine has it: somebody removed a consumer" in said
+
+
+@on_real_servers
+async def test_what_a_dead_engine_has_and_what_is_overdue_is_said_when_others_are_alive(
+    apps: Apps, hand: ServerHand, store_factory: StoreFactory
+) -> None:
+    app = await _started(apps)
+    hand.deliver("f", "work:default", "dead")
+    [row] = hand.client.xpending_range(hand.key("f", "work:default"), "engines", "-", "+", 1)
+    hand.client.xclaim(
+        hand.key("f", "work:default"), "engines", "dead", 0, [row["message_id"]], idle=60_000, justid=True
+    )
+    hand.client.zadd(hand.key("f", "due"), {"control f look": 1})
+    assert [each for each in await found(app) if "sign of life" in each or "moved" in each] == []
+    store = store_factory()
+    await store.open()
+    await store.keep(Keep(EngineInfo("other", ("gpu",), (), 10_000), due_limit=0))
+    said = await found(app, "warning")
+    [stuck] = [each for each in said if "sign of life" in each]
+    assert stuck.startswith(
+        "engine `dead`, which is not alive, has had 1 entry without a sign of life for up to"
+    )
+    assert [each for each in said if "1 due entry should have been moved" in each] != []
+
+
+async def test_engines_say_what_is_wrong_with_them(apps: Apps, store_factory: StoreFactory) -> None:
+    app = await _started(apps)
+    store: Store = store_factory()
+    await store.open()
+    state = Condition("Redis is full", 7, {"f": "its history is lost"}).to_text()
+    await store.keep(Keep(EngineInfo("e1", (), (), 10_000, state), due_limit=0))
+    assert await found(app, "fault") == ["engine `e1` begins nothing: Redis is full"]
+    said = await found(app, "warning")
+    assert "engine `e1` leaves 7 flows alone: `f`: its history is lost" in said
+
+
+async def _started(apps: Apps) -> Argyll:
+    """A flow `f` whose work is released, and no engine."""
+    app = apps()
+    app.step(_identity(), id="render", outputs="b")
+    await app.start(["render"], {"a": 1}, id="f")
+    return app
+
+
+# ------------------------------------------------------------------------ keys
+
+
+async def test_keys_as_they_should_be_are_counted(apps: Apps) -> None:
+    app = await _started(apps)
+    assert "keys that are as they should be: 0" not in await found(app, "ok")
+    assert [each for each in await found(app, "ok") if each.startswith("keys that are as they")] != []
+
+
+async def test_only_so_many_keys_are_looked_at(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_keys, "MAX_KEYS", 0)
+    app = await _started(apps)
+    [said] = [each for each in await found(app, "ok") if "as they should be" in each]
+    assert said.endswith(", and there are more")
+
+
+@on_servers
+async def test_keys_that_are_not_as_they_should_be_are_named(apps: Apps, hand: ServerHand) -> None:
+    app = await _started(apps)
+    unknown, foreign = hand.key("f", "mine"), hand.key("f", "label:a=b")
+    mortal = hand.key("f", "flow:f")
+    hand.client.set(unknown, "x")
+    hand.client.set(foreign, "x")
+    hand.client.expire(mortal, 1_000)
+    assert await found(app, "fault") == [
+        f"keys of another type than they should have (1): `{foreign}`",
+        f"keys that the server will remove, for they have a time to live (1): `{mortal}`",
+    ]
+    assert f"keys that no part of a namespace has (1): `{unknown}`" in await found(app, "warning")
+    hand.client.delete(unknown, foreign)
+
+
+@on_servers
+@pytest.mark.parametrize("name", ["open", "due", "head:f", "flow:f", "work:builtin"])
+async def test_a_key_of_another_type_is_named_whatever_it_stands_in_the_way_of(
+    apps: Apps, hand: ServerHand, name: str
+) -> None:
+    """The server says that there is one, and not which."""
+    app, foreign = await _started(apps), hand.key("f", name)
+    hand.client.delete(foreign)
+    hand.client.set(foreign, "x")
+    said = f"keys of another type than they should have (1): `{foreign}`"
+    assert (await found(app, "fault"))[-1] == said
+    with pytest.raises(StoreUnfit, match=re.escape(f"`{foreign}`")):
+        await app.repair()
+    hand.client.delete(foreign)
+
+
+@on_servers
+async def test_halves_of_flows_are_named(apps: Apps, hand: ServerHand) -> None:
+    app = await _started(apps)
+    await app.start(["render"], {"a": 1}, id="g")
+    hand.drop_head("f")
+    hand.drop_log("g")
+    said = await found(app, "warning")
+    assert "flows of which the head is gone (1): `f`" in said
+    assert "flows of which the log is gone (1): `g`" in said
 
 
 # ---------------------------------------------------------------------- server
@@ -208,6 +373,21 @@ async def test_a_user_who_may_not_ask_for_info_is_a_warning(real_server: TestSer
         assert "INFO is refused, so nobody knows if the server is fit" in await found(app, "warning")
     finally:
         real_server.client.acl_deluser("shy")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "level"), [("-xadd", "fault"), ("-scan", "warning")], ids=["to work", "to look"]
+)
+async def test_what_a_user_may_not_do_is_named(lacking: str, level: str, real_server: TestServer) -> None:
+    real_server.client.acl_setuser(
+        "shy", enabled=True, nopass=True, keys=["*"], commands=["+@all", lacking], channels=["*"]
+    )
+    try:
+        app = Argyll(real_server.url.replace("unix://", "unix://shy:x@"), real_server.namespace)
+        [said] = [each for each in await found(app, level) if "lacks rights" in each]
+    finally:
+        real_server.client.acl_deluser("shy")
+    assert said.startswith("the Redis user lacks rights")
 
 
 async def test_a_wrong_password_is_a_fault(real_server: TestServer) -> None:

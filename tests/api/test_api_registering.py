@@ -22,6 +22,7 @@ from argyll_redis import (
     StepConflict,
     UnknownStep,
 )
+from argyll_redis.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -385,3 +386,20 @@ async def test_two_processes_that_register_at_once_both_succeed(apps: Apps) -> N
         app.step(in_module(f"m{number}", lambda: 1), id=f"s{number}", outputs=f"x{number}")
     await asyncio.gather(*(app.register_declared() for app in several))
     assert await ids(several[0]) == ["s0", "s1", "s2", "s3"]
+
+
+async def test_a_registration_whose_reply_is_lost_is_answered_as_one_that_was_not(
+    apps: Apps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps are there, so that is what is said, and they are shown."""
+    app = apps()
+    store: Any = (await app.node()).store
+    append = store.append_catalog
+
+    async def append_unheard(*arguments: Any) -> None:
+        await append(*arguments)
+        raise StoreUnavailable("the reply was lost")
+
+    monkeypatch.setattr(store, "append_catalog", append_unheard)
+    [shown] = await app.register_steps([{"id": "a", "type": "python", "python": {"handler": "x"}}])
+    assert (shown["id"], await version(app)) == ("a", 1)

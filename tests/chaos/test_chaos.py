@@ -1,16 +1,22 @@
-"""Engines killed under load, in a reduced size; `python -m tests.chaos` is the whole of it."""
+"""The gates in their short forms; `python -m tests.chaos GATE` is the whole of each."""
+
+from __future__ import annotations
 
 import pytest
 
-from tests.chaos.run import run
-from tests.servers import TestServer
+from tests.chaos.__main__ import run_gate
+from tests.chaos.gates import GATES
+from tests.chaos.ground import Asked
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+SEED = 7
+IN_CI = ("engines", "redis", "queues", "network", "server", "full", "rolling", "flushall")
+"""The others need minutes, another version, or a machine that does nothing else."""
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(300)]
 
 
-async def test_two_engines_are_killed_and_every_flow_ends(real_server: TestServer) -> None:
-    """One engine is killed in the middle, later the other, while a third starts: all flows end, the
-    audit finds nothing, and the queues are empty."""
-    outcome = await run(real_server.url, real_server.namespace, flows=200)
-    assert outcome.statuses == {"completed": 160, "failed": 40}
-    assert (outcome.open_flows, outcome.violations, outcome.waiting) == (0, [], 0)
+@pytest.mark.parametrize("gate", [gate for gate in GATES if gate.name in IN_CI], ids=lambda gate: gate.name)
+async def test_a_gate_holds_in_its_short_form(gate) -> None:
+    """Real processes are struck, and everything that the gate promises holds."""
+    report = await run_gate(gate, Asked(SEED, gate.short, is_short=True))
+    assert report.wrong == []

@@ -145,7 +145,8 @@ def test_a_group_alone_shows_its_help_and_is_wrong_usage(cli: Cli) -> None:
         ("http://:s3cret@localhost/", 2),
         ("redis://[s3cret", 2),
         ("redis://:s3cret@localhost:99999999", 2),
-        ("redis+sentinel://:s3cret@localhost/x", 2),
+        ("redis+sentinel://:s3cret@localhost", 2),
+        ("redis+sentinel://:s3cret@localhost:1,localhost:2/x?sentinel_password=s3cret", 3),
         ("s3cret", 2),
     ],
 )
@@ -170,6 +171,7 @@ ARGUMENTS = {
     "argyll flow list": [],
     "argyll queue": [],
     "argyll audit": [],
+    "argyll repair": [],
     "argyll doctor": [],
     "argyll dev": [],
     "argyll engine": [],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_words import DOUBLE, STEPS, Cli
 
 from argyll_redis.app import Argyll
+from argyll_redis.audit import Found, Report
 
 
 @pytest.fixture(scope="module")
@@ -360,20 +362,47 @@ def test_what_is_not_there_is_said_in_one_line_with_status_4(command: list[str],
 def test_audit_of_sound_logs_is_good_news(shop: Cli) -> None:
     answer = shop("audit", "--json")
     assert (answer.status, answer.json) == (0, {"flows": 3, "violations": []})
-    assert shop("audit", "good").out == "1 flow audited: every invariant holds\n"
+    assert shop("audit", "good").out.splitlines() == [
+        "1 flow, 13 events audited: every invariant that was checked holds",
+        "",
+        "not checked: I-21, I-22, I-23, I-26, I-27, I-30 (no journal); I-25 (not of one flow)",
+    ]
 
 
 def test_audit_that_finds_a_violation_is_bad_news(shop: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    violation = {"invariant": "I-01", "flow": "good", "version": 3, "message": "a gap"}
+    async def audit_report(self: Argyll, *_: Any, **__: Any) -> Report:
+        return Report(3, 40, [Found("I-01", "good", 3, "a gap")])
 
-    async def audit(self: Argyll, flow_id: str | None = None) -> dict[str, Any]:
-        return {"flows": 3, "violations": [violation]}
-
-    monkeypatch.setattr(Argyll, "audit", audit)
+    monkeypatch.setattr(Argyll, "audit_report", audit_report)
     as_json, text = shop("audit", "--json"), shop("audit")
-    assert (as_json.status, as_json.json["violations"]) == (1, [violation])
+    violation = {"invariant": "I-01", "flow": "good", "version": 3, "message": "a gap"}
+    assert (as_json.status, as_json.json) == (1, {"flows": 3, "violations": [violation]})
     assert (text.status, text.out.splitlines()[1].split()) == (1, ["good", "I-01", "3", "a", "gap"])
-    assert text.err == "error: 3 flows audited: 1 violation found\n"
+    assert text.err == "error: 3 flows, 40 events audited: 1 violation found\n"
+
+
+def test_an_audit_of_what_is_not_there_is_refused_and_creates_nothing(real_cli: Cli) -> None:
+    """A name that was mistyped has no violations, and would be there from then on."""
+    answers = [real_cli("audit"), real_cli("audit", "f"), real_cli("repair")]
+    said = f"error: namespace {real_cli.namespace} does not exist there"
+    assert [(each.status, each.out, each.err.startswith(said)) for each in answers] == [(2, "", True)] * 3
+
+
+def test_audit_reads_journals(shop: Cli, tmp_path: Path) -> None:
+    calls, answers = tmp_path / "calls.jsonl", tmp_path / "answers.jsonl"
+    calls.write_text('{"flow": "ghost", "step": "double", "token": "t", "attempt": 1}\n')
+    answers.write_text('{"do": "start", "flow": "ghost", "answer": "ok"}\n')
+    found = shop("audit", "--calls", str(calls), "--answers", str(answers), "--json")
+    assert (found.status, {each["invariant"] for each in found.json["violations"]}) == (1, {"I-21", "I-22"})
+
+
+def test_a_journal_that_cannot_be_read_is_refused(shop: Cli, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text('{"do": "strat", "flow": "good", "answer": "ok"}\n')
+    answer = shop("audit", "--answers", str(answers))
+    said = f'error: {answers}: line 1: does "strat", which nobody knows (did you mean `start`?)\n'
+    assert (answer.status, answer.out, answer.err) == (2, "", said)
+    assert shop("audit", "--calls", str(tmp_path / "none")).status == 2
 
 
 def test_queue_shows_what_waits(shop: Cli) -> None:

@@ -169,6 +169,8 @@ class World:
         linger_ms: int = 3_600_000,
         timeout_ms: int = 0,
         compensate: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        metadata: Mapping[str, JSON] | None = None,
         **values: JSON,
     ) -> None:
         """Plans and starts: `goals` are ids with blanks between, keywords give one value each."""
@@ -194,6 +196,8 @@ class World:
             linger_ms=linger_ms,
             timeout_ms=timeout_ms,
             compensate=compensate,
+            labels=labels or {},
+            metadata=metadata or {},
         )
         self.first = self.say(self.start)
         """What the start made happen."""

@@ -12,6 +12,7 @@ from given import START_MS, TIMER, World, each, entry_of, is_undo, named, report
 from argyll_redis.core.audit import audit_log
 from argyll_redis.core.commands import Broken, Look, ReportUndo, RetryUndo, Succeeded, Unfinished
 from argyll_redis.core.decide import evolve
+from argyll_redis.core.explain import explain
 from argyll_redis.core.outbox import outstanding
 from argyll_redis.core.state import Flow
 from argyll_redis.core.turn import MAX_ITEMS_A_TURN
@@ -387,3 +388,21 @@ def test_a_flow_that_is_being_undone_keeps_its_status_and_its_error() -> None:
     world.fail("car")
     assert (world.flow.status, world.flow.error) == ("failed", 'goal "car" failed: broken')
     assert not world.flow.is_deactivated
+
+
+@pytest.mark.parametrize(
+    ("handlers", "queues", "says"),
+    [
+        (["refund"], ["builtin"], ["no live engine serves its queue (`default`)"]),
+        (["charge"], ["default"], ["no live engine has this handler (`refund`)"]),
+        (["refund"], ["default"], []),
+        ([], [], []),  # that no engine is alive at all is said elsewhere
+        (None, None, []),
+    ],
+)
+def test_why_says_what_keeps_an_undo_from_being_called(
+    handlers: list[str] | None, queues: list[str] | None, says: list[str]
+) -> None:
+    world = half_done()
+    told = explain("f1", world.log, "charge", now_ms=world.now_ms, handlers=handlers, queues=queues)
+    assert [text for text, _ in told.clauses if text.startswith("no live engine")] == says

@@ -38,7 +38,7 @@ from argyll_redis.core.parse import (
     step_to_json,
     with_defaults,
 )
-from argyll_redis.errors import InvalidInput, InvalidStep, NoGoals, ScriptError
+from argyll_redis.errors import MAX_PROBLEMS, InvalidInput, InvalidStep, NoGoals, ScriptError
 
 LUA = {"language": "lua", "script": "return true"}
 JPATH = {"language": "jpath", "script": "$.ok"}
@@ -355,6 +355,7 @@ ABOUT_THE_STEP = [
     (python_step(name=3), "name", "is not text"),
     (python_step(name="x" * 1025), "name", "is 1,025 characters long"),
     (python_step(type="pyton"), "type", "did you mean `python`?"),
+    (python_step(type="\x1b[31m"), "type", '"\\x1b[31m" is not one of'),
     (python_step(pythn={}), "pythn", "is not a known field (did you mean `python`?)"),
     (python_step(http={"endpoint": "http://h"}), "http", "belongs to the type sync and async"),
     (python_step(script=LUA), "script", "belongs to the type script, and the type is python"),
@@ -370,6 +371,12 @@ ABOUT_THE_STEP = [
     (python_step(predicate={"language": "lua"}), "predicate.script", "is missing"),
     (python_step(predicate={"script": "x"}), "predicate.language", "is missing (use lua or jpath)"),
     (python_step(predicate={**LUA, "scripts": "x"}), "predicate.scripts", "did you mean `script`?"),
+    (python_step(predicate={**LUA, "script": ""}), "predicate.script", "is empty (write an expression)"),
+    (python_step(predicate={**LUA, "script": []}), "predicate.script", "is not text"),
+    (python_step(predicate={**LUA, "script": 0}), "predicate.script", "is not text"),
+    (python_step(predicate={**LUA, "language": ""}), "predicate.language", "is empty (use lua or jpath)"),
+    (python_step(predicate={**LUA, "language": False}), "predicate.language", "is not text"),
+    ({"id": "s", "type": "script", "script": {**LUA, "script": ""}}, "script.script", "is empty"),
     (python_step(predicate={"language": "lua", "script": "x" * 65_537}), "predicate.script", "65,536"),
     (python_step(predicate={"language": "jpath", "script": "x" * 4_097}), "predicate.script", "4,096"),
     (python_step(labels={"a": 1}), "labels.a", "is not a label value"),
@@ -389,6 +396,7 @@ ABOUT_WORK = [
     ({"id": "s", "type": "flow", "flow": {"goals": []}}, "flow.goals", "is missing"),
     ({"id": "s", "type": "flow", "flow": {"goals": ["a b"]}}, "flow.goals[0]", "is not a step id"),
     (sync_step({"endpoint": None}), "http.endpoint", "is missing"),
+    (sync_step({"endpoint": ""}), "http.endpoint", "is empty (use an http or https URL)"),
     (sync_step({"method": "PATCH"}), "http.method", "use one of GET, POST, PUT, DELETE"),
     (sync_step({"method": "get"}), "http.method", "is not a method"),
     (sync_step({"timeout": -1}), "http.timeout", "out of range"),
@@ -455,6 +463,12 @@ ABOUT_ATTRIBUTES = [
     ({"a": attribute("required", "string", for_each=True)}, "a.required.for_each", "the type is string"),
     ({"a": attribute("required", mapping={})}, "a.required.mapping", "is empty"),
     ({"a": attribute("required", mapping={"nam": "b"})}, "a.required.mapping", "is empty"),
+    ({"a": attribute("required", match={**LUA, "script": ""})}, "a.required.match.script", "is empty"),
+    (
+        {"a": attribute("output", mapping={"script": {**LUA, "script": {}}})},
+        "a.output.mapping.script.script",
+        "is not text",
+    ),
     ({"a": attribute("optional", deadline=-1)}, "a.optional.deadline", "out of range"),
     ({"a": attribute("optional", default=5)}, "a.optional.default", 'write it as text, such as "5"'),
     ({"a": attribute("optional", default="abc")}, "a.optional.default", "text needs quotes of its own"),
@@ -543,6 +557,13 @@ def test_all_problems_of_a_definition_are_reported_together() -> None:
         "labels.x",
         "naem",
     ]
+
+
+def test_of_too_many_problems_the_first_are_reported_and_how_many_more_there_are() -> None:
+    """What is full of mistakes must not be answered with many times its size."""
+    found = problems(python_step(**{f"x{number}": 1 for number in range(5_000)}))
+    assert len(found) == MAX_PROBLEMS + 1
+    assert found[-1] == ("", "4,900 more (mend these first)")
 
 
 def test_a_definition_over_512_kib_is_refused() -> None:

@@ -43,8 +43,8 @@ INSTEAD: dict[str, tuple[str, str]] = {
     ".venv/bin/argyll demo": ("takes half a minute", CI),
     ".venv/bin/pytest -q": ("is what runs this", CI),
     ".venv/bin/python -m tests.chaos": ("thousands of flows", CHAOS),
-    f"{SIMULATE} --seeds 1000": ("takes a minute; the same seeds", SIMULATOR),
-    f"{SIMULATE} --seeds 100 --planted M3": ("fewer seeds", SIMULATOR),
+    f"{SIMULATE} --seeds 5000": ("takes minutes; the same seeds", SIMULATOR),
+    f"{SIMULATE} --planted all": ("takes minutes; each bug in a test of its own", SIMULATOR),
     f"{SIMULATE} --seed N --trace": ("N is a number of the reader's", SIMULATOR),
     ".venv/bin/pytest -q tests/contract": ("is among what runs this", CONTRACT),
     ".venv/bin/python tests/contract/taken_away.py": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import runpy
 import subprocess
@@ -99,7 +100,14 @@ def test_a_python_block_runs_by_itself(where: str, code: str, tmp_path: Path) ->
     """Copied into a file of its own, it runs and fails in nothing."""
     script = tmp_path / "block.py"
     script.write_text(code)
-    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,  # where a block leaves its files
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
     assert (done.returncode, done.stderr) == (0, ""), where
     assert done.stdout
 

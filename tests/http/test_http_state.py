@@ -67,6 +67,25 @@ async def test_health_says_that_redis_is_away_and_not_where_it_is() -> None:
     assert "s3cret" not in away.text + steps.text
 
 
+async def test_health_figures_and_heartbeat_say_what_keeps_a_process_from_working() -> None:
+    """Refused writes are no health; a flow that is left alone is named to the namespace, not to everybody."""
+    server = MemoryServer(partitions=2)
+    async with Argyll(make_store=lambda: MemoryStore(server=server)) as app, client_of(api_of(app)) as http:
+        committer = (await app.node()).committer
+        committer.breaker.refuse("call", errors.StoreUnfit("Redis is out of memory"))
+        committer.distrust("secret-order", errors.HistoryLost())
+        refused_then, figures = await http.get("/health"), await http.get("/metrics")
+        committer.breaker.settle("call")
+        well = await http.get("/health")
+    assert (refused_then.status_code, well.status_code) == (503, 200)
+    assert refused_then.json()["details"]["redis"] == "Redis cannot be used as it is"
+    assert well.json()["details"]["flows_left_alone"] == "1"
+    assert "secret-order" not in refused_then.text + well.text + figures.text
+    assert "argyll_writes_refused 1.0" in figures.text
+    assert 'argyll_flows_left_alone{reason="history_lost"} 1.0' in figures.text
+    assert 'argyll_flows_left_alone{reason="bug"} 0.0' in figures.text
+
+
 # ------------------------------------------------------------------ step health
 
 

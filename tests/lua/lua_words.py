@@ -36,7 +36,8 @@ class Lua:
         """Creates the namespace with two partitions."""
         own, fixed = fixed_types(partitioned=False), fixed_types(partitioned=True)
         types = [text for pair in own + fixed for text in pair]
-        return self.run("create", [self.keys.meta, *self.ids], instance, layout, len(own), len(fixed), *types)
+        arguments = [instance, layout, 2, "", len(own), len(fixed), *types]
+        return self.run("create", [self.keys.meta, *self.ids], *arguments)
 
     def queues(self, *names: str) -> Any:
         return self.run("queues", [self.keys.queues, *self.ids], INSTANCE, *names)

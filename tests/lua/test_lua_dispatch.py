@@ -80,15 +80,22 @@ def keep(
     idle: Any = 0,
     count: Any = 100,
 ) -> Any:
-    said = ('["a"]', '["charge"]', 10000) if engine else ("", "", 0)
+    said = ('["a"]', '["charge"]', 10000, "ill") if engine else ("", "", 0, "")
     rest = (due, idle, count, len(takeovers) // 3)
     return lua.run("keep", [lua.keys.engines, *lua.ids], INSTANCE, engine, alive, *said, *rest, *takeovers)
 
 
 def test_a_heartbeat_makes_an_engine_live_for_a_time(lua: Lua) -> None:
     *_, engines = keep(lua)
-    assert engines == [[b"e1", b'["a"]', b'["charge"]', b"10000"]]
+    assert engines == [[b"e1", b'["a"]', b'["charge"]', b"10000", b"ill"]]
     assert 0 < lua.client.pttl(lua.keys.engine("e1")) <= 5000
+
+
+def test_an_engine_of_a_version_that_told_no_state_is_alive_all_the_same(lua: Lua) -> None:
+    keep(lua)
+    lua.client.hdel(lua.keys.engine("e1"), "state")
+    *_, engines = keep(lua, engine="")
+    assert engines == [[b"e1", b'["a"]', b'["charge"]', b"10000", None]]
 
 
 def test_an_engine_whose_time_is_over_leaves_the_set(lua: Lua) -> None:
@@ -345,37 +352,53 @@ def test_a_bad_retirement_does_nothing(lua: Lua, arguments: tuple[Any, ...]) -> 
 
 def test_what_was_found_of_health_is_kept_for_so_long(lua: Lua) -> None:
     key = lua.keys.health("e1")
-    lua.run("health", [key, lua.ids[0]], INSTANCE, "{}", 60_000)
+    lua.run("health", [key, lua.keys.meta], INSTANCE, "{}", 60_000)
     assert lua.client.get(key) == b"{}"
     assert 0 < lua.client.pttl(key) <= 60_000
 
 
 @pytest.mark.parametrize("alive", ["0", "-1", "1.5", "x", ""])
 def test_a_time_to_live_that_is_none_keeps_nothing(lua: Lua, alive: str) -> None:
-    lua.refuses("BADARG", "health", [lua.keys.health("e1"), lua.ids[0]], INSTANCE, "{}", alive)
+    lua.refuses("BADARG", "health", [lua.keys.health("e1"), lua.keys.meta], INSTANCE, "{}", alive)
 
 
 # ------------------------------------------------------------------------- emptied
 
 CALLS: dict[str, tuple[Any, ...]] = {
     "fetch": ("c", 1, 1, 1, 1, "work:a", 1, 0),
-    "keep": ("e1", 5000, "[]", "[]", 1, 100, 0, 100, 0),
+    "keep": ("e1", 5000, "[]", "[]", 1, "", 100, 0, 100, 0),
     "renew": ("c", 1, 0, 0, 1, "work:a", "1-0", "f"),
     "release": ("c", 0, 1, "work:a", "1-0"),
     "retire": ("c", "work:a"),
     "queues": ("c",),
-    "health": ("{}", 1000),
 }
 
 
 @pytest.mark.parametrize(("name", "arguments"), CALLS.items(), ids=CALLS.keys())
 def test_an_emptied_namespace_is_not_touched(lua: Lua, name: str, arguments: tuple[Any, ...]) -> None:
     firsts = {"keep": lua.keys.engines, "retire": lua.keys.engines, "queues": lua.keys.queues}
-    firsts["health"] = lua.keys.health("e1")
     first = [firsts[name]] if name in firsts else []
     lua.client.zadd(lua.of("due"), {"work:a r": 1})
     lua.client.delete(lua.ids[1])
     lua.refuses("EMPTIED", name, [*first, *lua.ids], INSTANCE, *arguments)
+
+
+ALONE: dict[str, tuple[Any, ...]] = {
+    "keep": ("e1", 5000, "[]", "[]", 1, "", 100, 0, 100, 0),
+    "retire": ("c", "work:a"),
+    "queues": ("c",),
+    "health": ("{}", 1000),
+}
+
+
+@pytest.mark.parametrize(("name", "arguments"), ALONE.items(), ids=ALONE.keys())
+def test_a_call_that_names_no_partition_asks_the_namespace(
+    lua: Lua, name: str, arguments: tuple[Any, ...]
+) -> None:
+    keys = {"keep": [lua.keys.engines], "retire": [lua.keys.engines], "queues": [lua.keys.queues]}
+    named = keys.get(name, [lua.keys.health("e1"), lua.keys.meta])
+    lua.client.hset(lua.keys.meta, "instance", "another")
+    lua.refuses("EMPTIED", name, named, INSTANCE, *arguments)
 
 
 def test_an_emptied_namespace_buries_nothing(lua: Lua) -> None:

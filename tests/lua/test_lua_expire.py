@@ -14,8 +14,8 @@ def expire(lua: Lua, keep: Any = 0, limit: Any = 100) -> Any:
     return lua.run("expire", [lua.ids[0]], INSTANCE, keep, limit)
 
 
-def reap(lua: Lua, *streams: str, idle: Any = 0) -> Any:
-    return lua.run("reap", [lua.keys.engines, lua.ids[0]], INSTANCE, idle, *streams)
+def reap(lua: Lua, *streams: str, idle: Any = 0, live: tuple[str, ...] = ()) -> Any:
+    return lua.run("reap", [lua.ids[0]], INSTANCE, idle, len(live), *live, *streams)
 
 
 def consumers(lua: Lua) -> list[bytes]:
@@ -61,8 +61,7 @@ def test_a_removal_with_wrong_arguments_is_refused_and_removes_nothing(
 @pytest.mark.parametrize("name", ["expire", "reap"])
 def test_another_instance_is_refused(name: str, lua: Lua) -> None:
     lua.commit(turn("f", ops=SEALED))
-    keys = [lua.ids[0]] if name == "expire" else [lua.keys.engines, lua.ids[0]]
-    lua.refuses("EMPTIED", name, keys, "another", 0, *(["100"] if name == "expire" else []))
+    lua.refuses("EMPTIED", name, [lua.ids[0]], "another", 0, 100 if name == "expire" else 0)
 
 
 # ---------------------------------------------------------------------- consumers
@@ -104,15 +103,16 @@ def test_a_consumer_with_pending_entries_stays(lua: Lua) -> None:
 
 def test_a_live_engine_stays(lua: Lua) -> None:
     waited(lua, "e1", "e2")
-    keep = (INSTANCE, "e1", 60_000, "[]", "[]", 10_000, 0, 10_000, 100, 0)
-    lua.run("keep", [lua.keys.engines, *lua.ids], *keep)
-    assert reap(lua, "work:a") == 1
+    assert reap(lua, "work:a", live=("e1", "e3")) == 1
     assert consumers(lua) == [b"e1"]
 
 
-@pytest.mark.parametrize("arguments", [("x",), ("-1",), (0, "feed"), (0, "work:a b")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("x", 0), ("-1", 0), (0, "x"), (0, 1), (0, 0, "feed"), (0, 0, "work:a b"), (0, 1, "e1", "e2")],
+)
 def test_a_look_for_dead_engines_with_wrong_arguments_is_refused(
     arguments: tuple[Any, ...], lua: Lua
 ) -> None:
     waited(lua, "e1")
-    lua.refuses("BADARG", "reap", [lua.keys.engines, lua.ids[0]], INSTANCE, *arguments)
+    lua.refuses("BADARG", "reap", [lua.ids[0]], INSTANCE, *arguments)

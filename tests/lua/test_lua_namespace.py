@@ -20,7 +20,7 @@ def fresh(server: TestServer) -> Lua:
 
 
 def test_the_first_call_creates_a_namespace(fresh: Lua) -> None:
-    assert fresh.create() == [b"i1", 1, 2]
+    assert fresh.create() == [b"i1", 1, 2, 1]
     assert fresh.client.hgetall(fresh.keys.meta) == {
         b"instance": b"i1",
         b"layout": b"1",
@@ -34,27 +34,27 @@ def test_the_first_call_creates_a_namespace(fresh: Lua) -> None:
 def test_a_later_call_finds_it_and_changes_nothing(fresh: Lua) -> None:
     fresh.create()
     before = fresh.picture()
-    assert fresh.create("i2") == [b"i1", 1, 2]
+    assert fresh.create("i2") == [b"i1", 1, 2, 1]
     assert fresh.picture() == before
 
 
 def test_another_number_of_partitions_is_answered_by_what_is_there(fresh: Lua) -> None:
     fresh.create()
     before = fresh.picture()
-    reply = fresh.run("create", [fresh.keys.meta, *map(fresh.keys.id, range(5))], "i2", 1, 0, 0)
-    assert (reply, fresh.picture()) == ([b"i1", 1, 2], before)
+    reply = fresh.run("create", [fresh.keys.meta, *map(fresh.keys.id, range(5))], "i2", 1, 5, "", 0, 0)
+    assert (reply, fresh.picture()) == ([b"i1", 1, 2, 1], before)
 
 
 def test_another_layout_is_answered_by_what_is_there(fresh: Lua) -> None:
     fresh.create(layout=7)
     before = fresh.picture()
-    assert (fresh.create(), fresh.picture()) == ([b"i1", 7, 2], before)
+    assert (fresh.create(), fresh.picture()) == ([b"i1", 7, 2, 1], before)
 
 
 def test_a_creation_that_stopped_goes_on_under_its_instance(fresh: Lua) -> None:
     fresh.client.hset(fresh.keys.meta, mapping={"instance": "i0", "layout": 1, "partitions": 2})
     fresh.client.set(fresh.ids[0], "i0")
-    assert fresh.create() == [b"i0", 1, 2]
+    assert fresh.create() == [b"i0", 1, 2, 1]
     assert [fresh.client.get(id) for id in fresh.ids] == [b"i0", b"i0"]
 
 
@@ -87,7 +87,48 @@ def test_a_foreign_key_in_the_way_is_named_and_nothing_created(fresh: Lua, name:
     fresh.client.delete(fresh.of(name, 1))
 
 
-@pytest.mark.parametrize("arguments", [("", 1, 0, 0), ("i", "x", 0, 0), ("i", 1, 1, 0), ("i", 1, "x", 0)])
+def of_one_key(lua: Lua, key: str, instance: str, state: str) -> Any:
+    """Creates by one key alone, as on a cluster, with the key that is never there."""
+    nothing = f"{key[: key.index('}') + 1]}:nothing"
+    return lua.run("create", [key, nothing], instance, 1, 2, state, 0, 0)
+
+
+def test_a_creation_key_by_key_comes_to_the_same_as_one_of_all(fresh: Lua) -> None:
+    """Two begin at once: the second goes on under the id of the first."""
+    meta = fresh.keys.meta
+    assert of_one_key(fresh, meta, "i1", "look") == [b"i1", 1, 2, -1]
+    assert [of_one_key(fresh, id, "i1", "look") for id in fresh.ids] == [b"OK", b"OK"]
+    assert fresh.server.all_keys() == []
+    assert of_one_key(fresh, meta, "i1", "begun") == [b"i1", 1, 2, 0]
+    assert of_one_key(fresh, meta, "i2", "begun") == [b"i1", 1, 2, 0]
+    for _ in range(2):
+        assert [of_one_key(fresh, id, "i1", "begun") for id in fresh.ids] == [b"OK", b"OK"]
+    assert of_one_key(fresh, meta, "i1", "ready") == [b"i1", 1, 2, 1]
+    before = fresh.picture()
+    assert (fresh.create("i3"), fresh.picture()) == ([b"i1", 1, 2, 1], before)
+
+
+def test_what_one_key_alone_shows_to_be_emptied_is_not_written_to(fresh: Lua) -> None:
+    meta, (id, _) = fresh.keys.meta, fresh.ids
+    fresh.refuses("EMPTIED", "create", [meta], INSTANCE, 1, 2, "ready", 0, 0)
+    fresh.refuses("EMPTIED", "create", [id], INSTANCE, 1, 2, "ready", 0, 0)
+    fresh.create("i2")
+    fresh.refuses("EMPTIED", "create", [meta], INSTANCE, 1, 2, "ready", 0, 0)
+    fresh.refuses("EMPTIED", "create", [id], INSTANCE, 1, 2, "look", 0, 0)
+    fresh.refuses("BADARG", "create", [id], INSTANCE, 1, 2, "", 0, 0)
+
+
+BAD_CREATIONS = {
+    "instance": ("", 1, 2, "", 0, 0),
+    "layout": ("i", "x", 2, "", 0, 0),
+    "partitions": ("i", 1, 3, "", 0, 0),
+    "state of a whole": ("i", 1, 2, "look", 0, 0),
+    "types": ("i", 1, 2, "", 1, 0),
+    "number of types": ("i", 1, 2, "", "x", 0),
+}
+
+
+@pytest.mark.parametrize("arguments", BAD_CREATIONS.values(), ids=BAD_CREATIONS.keys())
 def test_a_bad_creation_creates_nothing(fresh: Lua, arguments: tuple[Any, ...]) -> None:
     fresh.refuses("BADARG", "create", [fresh.keys.meta, *fresh.ids], *arguments)
 

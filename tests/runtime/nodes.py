@@ -14,7 +14,8 @@ from argyll_redis.core.model import JSON, Plan, RetryDefaults, StepType
 from argyll_redis.core.plan import make_plan
 from argyll_redis.core.state import Flow
 from argyll_redis.runtime.clock import new_seed
-from argyll_redis.runtime.engine import Engine, EngineConfig
+from argyll_redis.runtime.engine import Engine
+from argyll_redis.runtime.engine_config import EngineConfig
 from argyll_redis.runtime.node import Node
 from argyll_redis.steps.job import Job
 from argyll_redis.store.protocol import Store

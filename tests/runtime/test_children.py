@@ -16,7 +16,7 @@ from argyll_redis.core.model import JSON, StepId
 from argyll_redis.core.state import Flow
 from argyll_redis.core.sub_flows import Parent, child_id, metadata_for, start_of
 from argyll_redis.runtime.clock import new_seed
-from argyll_redis.runtime.engine import EngineConfig
+from argyll_redis.runtime.engine_config import EngineConfig
 from argyll_redis.runtime.node import Node
 from argyll_redis.runtime.sweep_children import Family, lacking
 from argyll_redis.steps.job import Job

@@ -16,9 +16,10 @@ import pytest
 from argyll_redis.core.commands import Look, Outcome, Report, Retry, Start, Succeeded, Unfinished
 from argyll_redis.core.model import StepId, StepType
 from argyll_redis.core.state import FlowStatus, WorkStatus
-from argyll_redis.errors import StoreUnavailable, UnknownEvent
+from argyll_redis.errors import CallRefused, StoreUnavailable, UnknownEvent
 from argyll_redis.runtime.committer import Committer
-from argyll_redis.runtime.engine import Engine, EngineConfig
+from argyll_redis.runtime.engine import Engine
+from argyll_redis.runtime.engine_config import EngineConfig
 from argyll_redis.runtime.node import Node
 from argyll_redis.steps.job import Job
 from argyll_redis.store.memory import MemoryStore
@@ -27,11 +28,13 @@ from argyll_redis.store.protocol import (
     CommitReply,
     Entry,
     Fetch,
+    Head,
     Keep,
     KeepReply,
     Lease,
     NewEvent,
     RenewReply,
+    StoredEvent,
     StreamRef,
     Turn,
     partition_of,
@@ -96,6 +99,23 @@ async def deliver_to_ghost(those: Fleet, flow_id: str) -> None:
     """Delivers what waits to an engine that is gone."""
     store = those.client.store
     await store.fetch(Fetch("ghost", 10, [StreamRef(partition_of(flow_id, PARTITIONS), "work:default")]))
+
+
+class HeadOnly(MemoryStore):
+    """Has of one flow nothing but its head."""
+
+    def __init__(self, server: MemoryServer, flow: str, head: Head) -> None:
+        super().__init__(server=server)
+        self._flow = flow
+        self._head = head
+
+    async def heads(self, flows: Sequence[str]) -> list[Head | None]:
+        found = await super().heads(flows)
+        return [self._head if flow == self._flow else head for flow, head in zip(flows, found, strict=True)]
+
+    async def load(self, reads: Sequence[tuple[str, int, int]]) -> list[list[StoredEvent]]:
+        found = await super().load(reads)
+        return [[] if read[0] == self._flow else page for read, page in zip(reads, found, strict=True)]
 
 
 class LosesTakeover(MemoryStore):
@@ -396,6 +416,56 @@ def test_a_flow_that_the_sweep_cannot_read_holds_up_no_other() -> None:
             return (await those.finished("g")).status
 
     assert play(scene) is FlowStatus.COMPLETED
+
+
+def test_a_flow_whose_log_is_gone_ends_no_engine() -> None:
+    """The sweep finds its head, and nothing else of it."""
+
+    async def scene(world: World) -> tuple[FlowStatus, list[str]]:
+        async with world.fleet(chain(1)) as those:
+            await those.start(["f", "g"], ["s0"], INIT)
+            [home] = [each for each in world.server.namespace.partitions if "f" in each.logs]
+            head = home.logs["f"].head()
+            world.server.lose_dispatch()
+            engine = await world.add_engine(those, HeadOnly(world.server, "f", head))
+            flow = await those.finished("g")
+            return flow.status, list(engine._committer.quarantined)
+
+    assert play(scene) == (FlowStatus.COMPLETED, ["f"])
+
+
+class Foreign(MemoryStore):
+    """Has something of another type in the place of the head of `f`, or of the indexes of a partition."""
+
+    def __init__(self, server: MemoryServer, partition: int | None) -> None:
+        super().__init__(server=server)
+        self._partition = partition
+
+    async def heads(self, flows: Sequence[str]) -> list[Head | None]:
+        if self._partition is None and "f" in flows:
+            raise CallRefused("WRONGTYPE")
+        return await super().heads(flows)
+
+    async def walk(self, partition: int, index: str, cursor: str, limit: int) -> tuple[list[str], str]:
+        if partition == self._partition:
+            raise CallRefused("WRONGTYPE")
+        return await super().walk(partition, index, cursor, limit)
+
+
+@pytest.mark.parametrize("is_index", [False, True])
+def test_what_is_in_the_place_of_a_head_or_an_index_holds_up_no_other(is_index: bool) -> None:
+    async def scene(world: World) -> tuple[FlowStatus, list[str]]:
+        home = partition_of("f", PARTITIONS)
+        names = (f"g{number}" for number in range(100))
+        other = next(name for name in names if (partition_of(name, PARTITIONS) == home) is not is_index)
+        async with world.fleet(chain(1)) as those:
+            await those.start(["f", other], ["s0"], INIT)
+            world.server.lose_dispatch()
+            engine = await world.add_engine(those, Foreign(world.server, home if is_index else None))
+            flow = await those.finished(other)
+            return flow.status, list(engine._committer.quarantined)
+
+    assert play(scene) == (FlowStatus.COMPLETED, [] if is_index else ["f"])
 
 
 def test_a_due_entry_that_was_lost_is_restored_for_its_own_time() -> None:

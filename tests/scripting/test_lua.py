@@ -631,3 +631,11 @@ def test_a_few_thousand_objects_can_be_sorted() -> None:
     objects = [{"n": number * 7919 % 4001} for number in range(4_000)]
     source = "table.sort(list, function(a, b) return a.n < b.n end) return list[1].n"
     assert run(source, list=objects) == min(each["n"] for each in objects)
+
+
+@pytest.mark.parametrize(
+    "source", ["return '\\xff\\x", "return '\\xff\\xfe''\\xff\\xfe'", "retur~ '\\x\ufffdffxfe'"]
+)
+def test_a_mistake_beside_bytes_that_are_no_text_is_told_with_its_place(source: str) -> None:
+    """Lua names the place by bytes of its own."""
+    assert failure(source).line == 1

@@ -123,6 +123,14 @@ async def test_a_connection_that_is_reset_is_not_completed() -> None:
     assert isinstance(await come_to(answer), Unfinished)
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+async def test_a_service_that_hangs_up_was_called_once(method: str) -> None:
+    """Also by methods that other clients send again by themselves: one attempt is one call."""
+    async with bad_server(sends()) as server:
+        outcome = await outcome_of(job_of(http_step(f"{server.url}/", method=method)))
+        assert (type(outcome), len(server.asked)) == (Unfinished, 1)
+
+
 async def test_a_refused_connection_is_not_completed_and_names_the_server() -> None:
     async with bad_server(b"") as server:
         pass

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
-from servers import StoreFactory
+from servers import StoreFactory, checked_factory, cluster_kind, kinds
 from store_words import Flow
 
 from argyll_redis.store.protocol import Store
+
+
+@pytest.fixture(params=[*kinds("memory", "fakeredis"), cluster_kind()])
+async def store_factory(request: pytest.FixtureRequest) -> AsyncIterator[StoreFactory]:
+    """Makes stores of one namespace: as elsewhere, and on a cluster."""
+    async for factory in checked_factory(request.param):
+        yield factory
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ async def test_a_heartbeat_makes_an_engine_known(store: Store) -> None:
 
 
 async def test_a_heartbeat_says_what_is_new(store: Store) -> None:
-    changed = EngineInfo("e1", ("c",), ("charge",), 5_000)
+    changed = EngineInfo("e1", ("c",), ("charge",), 5_000, '{"stopped":"prüfe"}')
     await store.keep(Keep(ENGINE, alive_ms=HOUR_MS))
     assert (changed,) == (await store.keep(Keep(changed, alive_ms=HOUR_MS))).engines
 

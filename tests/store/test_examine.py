@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from argyll_redis.store.fitness import Level, Remark, examine
+from argyll_redis.store.copies import Copies
+from argyll_redis.store.fitness import Level, Remark, examine, examine_settings
 
 WELL = {
     "redis_version": "7.2.4",
@@ -46,6 +47,7 @@ def test_valkey_is_called_by_its_name_and_version() -> None:
         ({"maxmemory_policy": "allkeys-lfu"}, Level.FAULT, "allkeys-lfu drops keys"),
         ({"aof_enabled": "0"}, Level.WARNING, "forgets everything in a crash"),
         ({"used_memory": "95000000"}, Level.WARNING, "95.0 MB of 100.0 MB"),
+        ({"evicted_keys": "3"}, Level.WARNING, "has dropped 3 keys for want of memory"),
         ({"aof_last_write_status": "err"}, Level.FAULT, "last write to the append-only file failed"),
         ({"aof_last_bgrewrite_status": "err"}, Level.WARNING, "rewrite of its append-only file failed"),
         ({"rdb_last_bgsave_status": "err"}, Level.WARNING, "its last snapshot failed"),
@@ -77,3 +79,34 @@ def test_of_a_server_that_says_nothing_only_that_is_said(info: dict[str, str]) -
 
 def test_nonsense_is_passed_over() -> None:
     assert levels(WELL | {"used_memory": "much", "maxclients": ""}) == {Level.OK}
+
+
+REPLICA = {"slave0": "ip=127.0.0.1,port=6380,state=online,offset=100,lag=1"}
+SLOW = {"slave0": "ip=127.0.0.1,port=6380,state=online,offset=100,lag=60"}
+LOST = {"slave0": "ip=127.0.0.1,port=6380,state=wait_bgsave,offset=0,lag=0"}
+
+
+@pytest.mark.parametrize(
+    ("info", "settings", "wanted", "level", "what"),
+    [
+        ({}, {"appendfsync": "always"}, 0, Level.OK, "is on disk (appendfsync always)"),
+        ({}, {"appendfsync": "everysec"}, 0, Level.OK, "may take the last one or two"),
+        ({}, {"appendfsync": "no"}, 0, Level.WARNING, "leaves it to the system"),
+        (REPLICA, {}, 1, Level.OK, "1 replica is online"),
+        ({}, {}, 1, Level.FAULT, "commits wait for 1 replicas, and 0 are online"),
+        (SLOW, {}, 0, Level.WARNING, "last answered 60 s ago"),
+        (LOST, {}, 0, Level.WARNING, "0 of 1 replicas are online"),
+        ({}, {"min-replicas-to-write": "1"}, 0, Level.FAULT, "refuses writes without 1 replicas"),
+    ],
+)
+def test_what_settings_and_replicas_mean_is_said(
+    info: dict[str, str], settings: dict[str, str], wanted: int, level: Level, what: str
+) -> None:
+    found = list(examine_settings(WELL | info, settings, Copies(replicas=wanted)))
+    assert found[0].level is level
+    assert what in found[0].what
+    assert bool(found[0].mend) is (level is not Level.OK)
+
+
+def test_of_a_server_that_tells_no_settings_nothing_is_said() -> None:
+    assert list(examine_settings(WELL, {}, Copies())) == []

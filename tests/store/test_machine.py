@@ -29,6 +29,7 @@ from argyll_redis.store.protocol import (
     Entry,
     FeedReply,
     Fetch,
+    ImportedLog,
     Index,
     Keep,
     Lease,
@@ -63,6 +64,8 @@ CONSUMERS = ("e1", "e2")
 QUEUES = ("a", "new")
 STREAMS = (CONTROL, "work:a", "work:new")
 INDEXES = ("open", "children", "done:failed", "label:tenant=a=b")
+CLOCKED = frozenset({"at", "t0"})
+"""What a head holds of times."""
 PLANS = {"h1": b"plan \x00\xff", "h2": b"[]"}
 
 
@@ -213,6 +216,44 @@ class Machine(RuleBasedStateMachine):
         assert picture(replies[0]) == picture(replies[1])
         if isinstance(replies[0], Committed) and events:
             self.catalog_history.append((replies[0].version, tx))
+
+    @rule(data=st.data())
+    def import_log(self, data: st.DataObject) -> None:
+        """Imports the log of a flow that mostly is not there. It is sealed from then on."""
+        flow = data.draw(st.sampled_from(FLOWS))
+        tx, count = self.new("t"), data.draw(st.integers(1, 3))
+        at = 1_000 * self.made  # no two flows of an index start in one moment
+        events = [
+            StoredEvent(version, "work_started", at, 0, "start", tx, version, count, b"{}")
+            for version in range(1, count + 1)
+        ]
+        fields = {"status": "failed", "goal": data.draw(st.text("aä ", max_size=2))}
+        indexes = data.draw(st.lists(st.sampled_from(INDEXES[2:]), unique=True))
+        log = ImportedLog(partition_of(flow, PARTITIONS), flow, events, fields, indexes)
+        if self.agree(lambda store, _: store.import_log(log)):
+            self.history[flow].append((count, tx))
+
+    @rule(
+        engine=st.sampled_from(CONSUMERS), found=st.binary(max_size=3), alive_ms=st.sampled_from([1, HOUR_MS])
+    )
+    def tell_health(self, engine: str, found: bytes, alive_ms: int) -> None:
+        """Tells of the health of steps; what is kept for a moment alone may be gone on one server."""
+        if alive_ms == 1:
+            engine = "e-short"
+        self.both(lambda store, _: store.tell_health(engine, found, alive_ms))
+        self.agree(lambda store, _: store.health([*CONSUMERS, "never"]))
+
+    @rule(key=st.sampled_from("mn"), outputs=st.binary(max_size=3))
+    def memorize(self, key: str, outputs: bytes) -> None:
+        self.both(lambda store, _: store.memorize(key, outputs, HOUR_MS))
+        self.recall()
+
+    @rule()
+    def recall(self) -> None:
+        async def call(store: Store, _: int) -> list[bytes | None]:
+            return [await store.recall(key) for key in ("m", "n", "never")]
+
+        self.agree(call)
 
     @rule(queue=st.sampled_from(QUEUES))
     def add_queue(self, queue: str) -> None:
@@ -367,6 +408,40 @@ class Machine(RuleBasedStateMachine):
 
         self.agree(call)
 
+    @rule()
+    def look_at_the_namespace(self) -> None:
+        """Reads what doctor, audit and repair read: what is dead, what heads and logs say of themselves."""
+
+        async def call(store: Store, _: int) -> Any:
+            heads = await store.head_fields(FLOWS)
+            return (
+                (await store.dead()).entries,
+                sorted(
+                    (entry.stream, entry.payload, entry.reason) for entry in await store.dead_entries(100)
+                ),
+                [head and {name: head[name] for name in head if name not in CLOCKED} for head in heads],
+                await store.log_ends(FLOWS),
+                await store.plan_users([(p, plan) for p in range(PARTITIONS) for plan in (*PLANS, "never")]),
+                await store.peek(),
+                await store.lost_ids(),
+            )
+
+        self.agree(call)
+
+    @rule(partition=st.integers(0, PARTITIONS - 1), index=st.sampled_from((*INDEXES, "tree", "expire")))
+    def read_rows(self, partition: int, index: str) -> None:
+        """Reads an index with its scores, and who has one; scores that are times are left out."""
+
+        async def call(store: Store, _: int) -> Any:
+            rows, cursor = await store.rows(partition, index, "0", 100)
+            found = await store.scores(partition, [(index, flow) for flow in FLOWS])
+            assert sorted(rows) == sorted(
+                (flow, score) for flow, score in zip(FLOWS, found, strict=True) if score is not None
+            )
+            return sorted(flow for flow, _ in rows), cursor
+
+        self.agree(call)
+
     @rule(partition=st.integers(0, PARTITIONS - 1))
     def references(self, partition: int) -> None:
         async def call(store: Store, _: int) -> Any:
@@ -449,6 +524,7 @@ engines = st.builds(
     queues=st.lists(st.sampled_from(QUEUES), max_size=2).map(tuple),
     handlers=st.lists(st.sampled_from(["charge", "prüfe"]), max_size=2).map(tuple),
     lease_ms=st.sampled_from([2_000, 10_000]),
+    state=st.sampled_from(["", "{}"]),
 )
 
 

@@ -18,7 +18,6 @@ from store_words import until
 
 from argyll_redis.errors import (
     InvalidInput,
-    InvariantBroken,
     NamespaceEmptied,
     StoreUnavailable,
     StoreUnfit,
@@ -137,8 +136,8 @@ async def test_a_server_that_is_not_redis_is_called_so(reply: bytes) -> None:
 
 
 @pytest.mark.parametrize("url", ["redis+cluster://h", "redis+sentinel://h/s"])
-def test_what_comes_later_says_so(url: str) -> None:
-    with pytest.raises(InvalidInput, match="not supported yet"):
+def test_a_url_of_several_servers_is_not_one_of_one(url: str) -> None:
+    with pytest.raises(InvalidInput, match="names several servers"):
         UrlConnector(url)
 
 
@@ -191,10 +190,29 @@ async def test_every_error_reply_of_the_table_becomes_its_exception(code: str) -
         assert "some:1" in str(raised.value)
 
 
-async def test_an_error_reply_that_no_row_knows_is_a_bug_of_ours() -> None:
+async def test_an_error_reply_that_no_row_knows_is_no_reason_to_end() -> None:
+    """It may be the word of a proxy, or of a newer server."""
     async with played(lambda _: b"-ERR something new\r\n") as url, linked(UrlConnector(url)) as link:
-        with pytest.raises(InvariantBroken, match="something new"):
+        with pytest.raises(StoreUnfit, match="something new"):
             await link.call(("GET", "x"))
+
+
+ERRORS_WITHOUT_A_CODE = {
+    "ERR unknown command 'XAUTOCLAIM', with args beginning with: 'x'": "unknown command",
+    "ERR DB index is out of range": "DB index is out of range",
+    "ERR Error compiling script (new function): user_script:1: '=' expected": "compiling script",
+    "ERR user_script:3: attempt to index a nil value script: 0d, on @user_script:3.": "user_script",
+    "WRONGTYPE Operation against a key, script: 0d, on @user_script:3.": "WRONGTYPE",
+    "ERR max number of clients reached": "max number of clients reached",
+}
+
+
+@pytest.mark.parametrize(("text", "row"), ERRORS_WITHOUT_A_CODE.items())
+async def test_an_error_is_known_by_its_code_or_else_by_its_words(text: str, row: str) -> None:
+    async with played(lambda _: f"-{text}\r\n".encode()) as url, linked(UrlConnector(url)) as link:
+        with pytest.raises(ANSWERS[row].error) as raised:
+            await link.call(("GET", "x"))
+    assert str(raised.value).startswith(ANSWERS[row].message.partition("{")[0])
 
 
 def test_every_treatment_is_somebodys() -> None:
@@ -232,6 +250,53 @@ async def test_a_server_that_does_not_answer_is_called_unavailable(monkeypatch: 
             StoreUnavailable, match=r"cannot reach redis at 127.0.0.1:\d+ \(no reply in time\)"
         ):
             await link.call(("GET", "x"))
+
+
+async def test_a_read_that_waits_in_a_server_gone_silent_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever reads next has a connection of its own."""
+    monkeypatch.setattr(connect, "REPLY_LIMIT_MS", 50)
+    replies = iter([None, b"+second\r\n"])
+    async with played(lambda _: next(replies)) as url, linked(UrlConnector(url)) as link:
+        with pytest.raises(StoreUnavailable, match="no reply in time"):
+            await link.call(("XREADGROUP", "..."), wait_ms=20)
+        assert await link.call(("GET", "2")) == b"second"
+
+
+async def test_the_renewing_thread_gives_up_on_a_server_gone_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "REPLY_LIMIT_MS", 50)
+    replies = iter([None, b"+second\r\n"])
+    async with played(lambda _: next(replies)) as url:
+        link = BlockingLink(UrlConnector(url))
+        with pytest.raises(StoreUnavailable, match="no reply in time"):
+            await asyncio.to_thread(link.call, ("GET", "1"))
+        assert await asyncio.to_thread(link.call, ("GET", "2")) == b"second"
+        link.close()
+
+
+async def test_a_server_that_loads_its_data_says_so_to_the_renewing_thread_too() -> None:
+    async with played(lambda _: b"-LOADING Redis is loading the dataset in memory\r\n") as url:
+        link = BlockingLink(UrlConnector(url))
+        with pytest.raises(StoreUnavailable, match="still loading"):
+            await asyncio.to_thread(link.call, ("GET", "1"))
+        link.close()
+
+
+async def test_what_a_login_is_answered_is_told_like_any_answer() -> None:
+    """A user who may not choose the database of the URL, for one."""
+
+    def denied(command: list[bytes]) -> bytes:
+        return b"-NOPERM User x has no permissions to run the 'select' command\r\n"
+
+    async with played(denied) as url:
+        link = BlockingLink(UrlConnector(f"{url}/1"))
+        with pytest.raises(StoreUnfit, match="'select'"):
+            await asyncio.to_thread(link.call, ("PING",))
+        link.close()
+        async with linked(UrlConnector(f"{url}/1")) as asking:
+            with pytest.raises(StoreUnfit, match="'select'"):
+                await asking.call(("PING",))
 
 
 async def test_a_reply_that_came_too_late_reaches_no_other_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,10 +390,19 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(real_server
         real_server.client.client_kill_filter(_id=me)
 
         async def has_heard() -> bool:
-            return await connect._is_stale(link._idle[0])
+            return await connect.is_stale(link._idle[0])
 
         await until(has_heard)
         assert await link.call(("ECHO", "again")) == b"again"
+
+
+async def test_a_server_that_pauses_its_clients_is_waited_for(real_server: TestServer) -> None:
+    """A failover by hand pauses them for as long as it takes."""
+    async with linked(real_server.connector) as link:
+        await link.call(("PING",))
+        real_server.client.client_pause(100, all=False)
+        key = real_server.keys.meta
+        assert await link.call(("HSET", key, "layout", 1)) == 1
 
 
 async def test_the_renewing_thread_connects_anew_when_the_server_closed(real_server: TestServer) -> None:

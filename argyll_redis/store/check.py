@@ -211,8 +211,6 @@ def _check_ref(ref: StreamRef, partitions: int) -> None:
         raise ValueError(f"{ref.stream!r} is shared by {ref.readers} readers")
     if ref.held < 0:
         raise ValueError(f"{ref.held} entries of {ref.stream!r} are held")
-    if ref.held < 0:
-        raise ValueError(f"{ref.held} entries of {ref.stream!r} are held")
 
 
 def _check_turn(turn: Turn, partitions: int) -> None:

@@ -27,6 +27,7 @@ from argyll_redis.reading import Reading
 from argyll_redis.repairing import Repairing
 from argyll_redis.runtime.clock import new_id
 from argyll_redis.runtime.engine_config import EngineConfig
+from argyll_redis.runtime.garbage import collected_seldom
 from argyll_redis.runtime.node import Node
 from argyll_redis.runtime.open import open_store
 from argyll_redis.starting import Goals, Starter
@@ -375,15 +376,17 @@ class Argyll(CatalogApi, Outside, Moving, Doctor, Repairing, Reading, Querying, 
             grace_ms=self.config.grace_ms,
             webhook_base_url=base_url,
         )
-        async with client, self.looking(config.id, http.probe if http.types else None):
-            await node.run_engine(
-                config,
-                skills.handlers,
-                can_do=skills.can_do,
-                can_undo=skills.can_undo,
-                until=until,
-                on_ready=on_ready,
-            )
+        probe = http.probe if http.types else None
+        async with client, self.looking(config.id, probe):
+            with collected_seldom():
+                await node.run_engine(
+                    config,
+                    skills.handlers,
+                    can_do=skills.can_do,
+                    can_undo=skills.can_undo,
+                    until=until,
+                    on_ready=on_ready,
+                )
 
 
 async def _for_ever() -> None:

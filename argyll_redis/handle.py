@@ -108,16 +108,11 @@ class FlowHandle:
     async def _decided(self) -> Flow:
         """A look at the head first, then the feed says when."""
         node = await self._app.node()
-        async with node.follower.follow(read_flow_id(self.id)) as following:
+        async with node.follower.follow(read_flow_id(self.id), to_outcome=True) as following:
             flow = await self._look(node)
             while flow is None:
                 await following.wait()
-                known = node.committer.cache.get(self.id)
-                if known is not None and known.is_over:
-                    return known
-                if following.status:
-                    following.status = ""
-                    flow = await _patiently(following, partial(self._look, node))
+                flow = await _patiently(following, partial(self._look, node))
             return flow
 
     async def _look(self, node: Node) -> Flow | None:
@@ -125,7 +120,7 @@ class FlowHandle:
         known = node.committer.cache.get(self.id)
         if known is not None and known.is_over:
             return known
-        [head] = await node.store.heads([self.id])
+        head = await node.heads.read(self.id)
         if head is None:
             await check_instance(node.store)
             raise UnknownFlow(f'no flow "{self.id}" exists')

@@ -37,6 +37,10 @@ class Kinship:
                     if child is not None:
                         yield item, child
 
+    def has_word_of(self, item: WorkItem) -> bool:
+        """Whether the child of an item has said what it came to."""
+        return item.token in self._words
+
     def check(self, item: WorkItem, id: str, child: Flow | None) -> Iterator[Told]:
         """Compares the flow with the child of an item, read after it; None when there is none. Once the
         flow is deactivated, or where it was imported, its children may be gone."""

@@ -16,6 +16,8 @@ from argyll_redis.core.state import View, WorkItem, WorkStatus
 def count_items(step: Step, inputs: Mapping[str, JSON]) -> int:
     """How many work items a step has with these inputs; nothing is expanded. Inputs are by inner
     name, those of `for_each` are arrays."""
+    if not step.for_each:
+        return 1
     return prod(len(inputs[attribute.inner]) for attribute in present_for_each(step, inputs))
 
 

@@ -93,7 +93,7 @@ def decide(flow: Flow, commands: Sequence[Command], *, now_ms: int, evaluate: Ev
     if len(commands) > MAX_COMMANDS_A_TURN:
         raise InvariantBroken(f"a turn takes at most {MAX_COMMANDS_A_TURN} commands, not {len(commands)}")
     turn = Turn(flow, now_ms=now_ms, evaluate=evaluate)
-    answers = tuple(_obey(turn, command) for command in commands)
+    answers = tuple([_obey(turn, command) for command in commands])
     left = turn.left and not turn.draft.is_deactivated
     return Decision(turn.draft, tuple(turn.events), answers, left, tuple(turn.controls))
 
@@ -217,8 +217,10 @@ def _met_version(turn: Turn, attribute: Attribute) -> int:
 def _last_version(turn: Turn, attribute: str) -> int:
     """The version at which something last happened to an attribute; at least the flow's start."""
     values = turn.draft.values(attribute)
-    ends = (turn.draft.step(id).ended_version for id in turn.draft.plan.attributes[attribute].providers)
-    return max([values[-1].version if values else 1, *ends])
+    last = values[-1].version if values else 1
+    for id in turn.draft.plan.attributes[attribute].providers:
+        last = max(last, turn.draft.step(id).ended_version)
+    return last
 
 
 def _is_time_over(turn: Turn) -> bool:

@@ -12,7 +12,7 @@ from enum import Enum, IntEnum
 from functools import lru_cache
 from typing import Protocol
 
-from argyll_redis.core.model import JSON, Attribute, Collect, Role, Script, Step, StepId
+from argyll_redis.core.model import JSON, Attribute, Collect, Script, Step, StepId
 from argyll_redis.core.state import STEP_OVER, StepStatus, View
 from argyll_redis.core.values import Missing
 from argyll_redis.errors import ScriptError
@@ -61,7 +61,10 @@ def literal(text: str) -> JSON:
 
 def providers_over(view: View, attribute: str) -> bool:
     """Whether all planned providers of an attribute are terminal (`T`)."""
-    return all(view.step(id).status in STEP_OVER for id in view.plan.attributes[attribute].providers)
+    for id in view.plan.attributes[attribute].providers:  # noqa: SIM110 - asked all the time, mostly of one
+        if view.step(id).status not in STEP_OVER:
+            return False
+    return True
 
 
 def _all_provided(view: View, attribute: str) -> bool:
@@ -73,7 +76,7 @@ def _all_provided(view: View, attribute: str) -> bool:
     )
 
 
-def _first(view: View, attribute: str, passing: list[int]) -> InputState:
+def _first(view: View, attribute: str, passing: Sequence[object]) -> InputState:
     """Fulfilled when V is not empty; impossible when T and V is empty."""
     if passing:
         return InputState.FULFILLED
@@ -121,8 +124,8 @@ def passing_values(view: View, attribute: Attribute, evaluate: Evaluate) -> list
 
 def state_of(view: View, attribute: Attribute, evaluate: Evaluate) -> InputState:
     """Where an input stands by its policy and its match gate."""
-    if attribute.match is None and attribute.collect is Collect.FIRST and view.values(attribute.name):
-        return InputState.FULFILLED
+    if attribute.match is None and attribute.collect is Collect.FIRST:  # nearly every input
+        return _first(view, attribute.name, view.values(attribute.name))
     return POLICIES[attribute.collect](view, attribute.name, passing_values(view, attribute, evaluate))
 
 
@@ -137,16 +140,14 @@ def is_closed(view: View, attribute: Attribute, evaluate: Evaluate) -> bool:
 
 
 def waits_for(view: View, step: Step, evaluate: Evaluate, *, start: int = 0) -> int | None:
-    """The place among a step's inputs of a required one that is not fulfilled; None when it may start.
+    """The place among what a step needs of an input that is not fulfilled; None when it may start.
 
     `start` is where to look first, such as what the last look found: a step with a thousand inputs
     is looked at a thousand times. What optional inputs there are to wait for: `undecided`.
     """
-    count = len(step.inputs)
-    for place in (*range(start, count), *range(start)):
-        attribute = step.inputs[place]
-        is_needed = attribute.role is Role.REQUIRED
-        if is_needed and state_of(view, attribute, evaluate) is not InputState.FULFILLED:
+    count = len(step.needs)
+    for place in (*range(start, count), *range(start)) if start else range(count):
+        if state_of(view, step.needs[place], evaluate) is not InputState.FULFILLED:
             return place
     return None
 
@@ -162,7 +163,7 @@ def passed_version(view: View, step: StepId, attribute: Attribute) -> int:
 
 def is_awaited(view: View, step: StepId, attribute: Attribute, evaluate: Evaluate) -> bool:
     """Whether an input of a pending step may still get something, by its policy and its deadline."""
-    if passed_version(view, step, attribute):
+    if attribute.deadline_ms and passed_version(view, step, attribute):
         return False
     return state_of(view, attribute, evaluate) is InputState.WAITING
 
@@ -178,7 +179,7 @@ def is_undecided(view: View, step: StepId, attribute: Attribute) -> bool:
 
 def undecided(view: View, step: Step) -> list[Attribute]:
     """The optional inputs that hold up a pending step which has all that it needs."""
-    return [attribute for attribute in step.inputs if is_undecided(view, step.id, attribute)]
+    return [attribute for attribute in step.patience if is_undecided(view, step.id, attribute)]
 
 
 # ------------------------------------------------------------------ collecting
@@ -204,7 +205,7 @@ def _source(view: View, step: StepId, attribute: Attribute, evaluate: Evaluate) 
     can use so far, or could when its deadline passed; with `all` that is all or nothing."""
     if attribute.collect is Collect.NONE:
         return None
-    passed = passed_version(view, step, attribute)
+    passed = passed_version(view, step, attribute) if attribute.deadline_ms else 0
     if attribute.collect is Collect.ALL and (
         passed or state_of(view, attribute, evaluate) is not InputState.FULFILLED
     ):
@@ -238,8 +239,9 @@ def want_of(view: View, step: StepId, evaluate: Evaluate, *, known: dict[StepId,
     known = {} if known is None else known
     if not plan.has_gates:
         # A pending step is surely wanted then, or it would have been skipped already.
-        is_wanted = step in plan.goals or any(True for _ in _users(view, step, evaluate))
-        return Want.SURELY if is_wanted else Want.NOT
+        if step in plan.goals or next(_users(view, step, evaluate), None) is not None:
+            return Want.SURELY
+        return Want.NOT
     todo = [step]
     while todo:
         current = todo[-1]

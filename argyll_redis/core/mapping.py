@@ -26,7 +26,7 @@ def map_inputs(step: Step, inputs: Mapping[str, JSON], evaluate: Evaluate) -> di
     Raises `ScriptError` when a script does, and when the results are more than an event can hold.
     """
     mapped: dict[str, JSON] = {}
-    for attribute in step.inputs:
+    for attribute in step.inputs if step.maps_inputs else ():
         if attribute.inner in inputs and attribute.has_script:
             value = _map(attribute, inputs[attribute.inner], evaluate, is_list=_takes_list(attribute))
             if not isinstance(value, Missing) and not is_same(value, inputs[attribute.inner]):
@@ -58,7 +58,7 @@ def judge(step: Step, success: Succeeded, evaluate: Evaluate) -> Succeeded | Bro
     missing = missing_output(step, outputs) if step.type is StepType.FLOW else None
     if missing is not None:
         return Broken(missing)
-    if any(attribute.has_script for attribute in step.outputs):
+    if step.maps_outputs:
         try:
             _check_size(outputs, "what the mappings make of the outputs")
         except ScriptError as error:

@@ -116,16 +116,15 @@ class Attribute:
     """JSON text, of a const."""
     key: str | None = None
     """What a meta input is filled with."""
+    inner: str = field(init=False, compare=False, repr=False)
+    """The name that the step's code sees."""
+    has_script: bool = field(init=False, compare=False, repr=False)
+    """Whether a mapping script transforms it."""
 
-    @property
-    def has_script(self) -> bool:
-        """Whether a mapping script transforms it."""
-        return self.mapping is not None and self.mapping.script is not None
-
-    @property
-    def inner(self) -> str:
-        """The name that the step's code sees."""
-        return self.mapping.name if self.mapping and self.mapping.name else self.name
+    def __post_init__(self) -> None:
+        mapping = self.mapping
+        object.__setattr__(self, "inner", mapping.name if mapping and mapping.name else self.name)
+        object.__setattr__(self, "has_script", mapping is not None and mapping.script is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +203,13 @@ class Step:
     outputs: tuple[Attribute, ...] = ()
     for_each: tuple[Attribute, ...] = ()
     """The inputs that make work items, in name order; the first varies slowest."""
+    needs: tuple[Attribute, ...] = field(default=(), compare=False, repr=False)
+    """The required inputs, in name order."""
+    patience: tuple[Attribute, ...] = field(default=(), compare=False, repr=False)
+    """The optional inputs that are waited for, up to their deadlines, in name order."""
+    maps_inputs: bool = field(default=False, compare=False, repr=False)
+    """Whether a mapping script transforms any of its inputs."""
+    maps_outputs: bool = field(default=False, compare=False, repr=False)
 
     @property
     def queue(self) -> str:

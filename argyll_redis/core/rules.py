@@ -5,12 +5,11 @@ one may have to follow up. Names never decide what runs: all failures, completio
 first, to a fixed point, then the end of the flow; then whatever may start is checked, and only when
 nothing of that has failed or been skipped does anything start, consumers before their providers (so
 that what a start makes needless is skipped, not run). What is left over is given up. Ties go by id.
-A rule's docstring is the sentence it implements.
+A rule's docstring is the sentence it implements. It goes as far as it can by itself, and says True when
+a rule before it may have something to do again.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from argyll_redis.core.events import FlowCompleted, FlowDeactivated, FlowFailed, WorkFailed
 from argyll_redis.core.rules_children import child_is_needless, end_children
@@ -34,7 +33,6 @@ __all__ = [
     "ABANDONED",
     "CLOSED",
     "PREDICATE",
-    "RULES",
     "UNREACHABLE",
     "UNWANTED",
     "fail_flow",
@@ -47,9 +45,6 @@ ABANDONED = "abandoned"
 
 UNREACHABLE = "can no longer be reached"
 """Of a goal, in the error of its flow; the root cause follows."""
-
-Rule = Callable[[Turn], bool]
-"""Goes as far as it can by itself; says True when a rule before it may have something to do again."""
 
 
 def end_flow(turn: Turn) -> bool:
@@ -144,25 +139,6 @@ def deactivate(turn: Turn) -> bool:
     return False
 
 
-RULES: tuple[tuple[str, Rule], ...] = (
-    ("touched", close_inputs),
-    ("changed", conclude_step),
-    ("closed", skip_closed),
-    ("unwanted", skip_unwanted),
-    ("ending", end_flow),
-    ("ready", check_step),
-    ("unchecked", check_items),
-    ("fit", start_step),
-    ("fresh", look_at_fresh),
-    ("hungry", start_items),
-    ("timing", start_deadlines),
-    ("abandoning", abandon),
-    ("orphaning", end_children),
-    ("draft", undo_items),
-    ("draft", deactivate),
-)
-"""Each rule with what of the turn it looks at: while there is nothing on that, it has nothing to do."""
-
 MAX_ROUNDS = 100
 """Rounds of rules allowed for each step of the plan and each item of a turn: a fixed point that is
 not reached by then is a bug."""
@@ -179,8 +155,22 @@ def settle(turn: Turn) -> None:
 
 
 def _round(turn: Turn) -> bool:
-    """Runs the rules in order, up to the first after which an earlier one may have something to do."""
-    for looked_at, rule in RULES:  # noqa: SIM110 - twice as fast as any(), and this is run more than anything
-        if getattr(turn, looked_at) and rule(turn):
-            return True
-    return False
+    """Runs the rules in order, up to the first after which an earlier one may have something to do. A rule
+    is not even asked while there is nothing on what it looks at."""
+    return bool(
+        (turn.touched and close_inputs(turn))
+        or (turn.changed and conclude_step(turn))
+        or (turn.closed and skip_closed(turn))
+        or (turn.unwanted and skip_unwanted(turn))
+        or (turn.ending and end_flow(turn))
+        or (turn.ready and check_step(turn))
+        or (turn.unchecked and check_items(turn))
+        or (turn.fit and start_step(turn))
+        or (turn.fresh and look_at_fresh(turn))
+        or (turn.hungry and start_items(turn))
+        or (turn.timing and start_deadlines(turn))
+        or (turn.abandoning and abandon(turn))
+        or (turn.orphaning and end_children(turn))
+        or (turn.draft.undos and undo_items(turn))
+        or (turn.draft.is_over and deactivate(turn))
+    )

@@ -17,7 +17,7 @@ def start_deadlines(turn: Turn) -> bool:
     """When the last required input of a pending step is fulfilled, the deadlines of its optional inputs
     that are not decided yet start."""
     while turn.timing and not turn.draft.is_over:
-        name, cause = turn.timing.take()
+        name, cause = turn.timing.take(turn.draft.plan.rank)
         if not _start_deadlines_of(turn, StepId(name), cause):
             turn.left = True
             turn.timing.clear()

@@ -110,7 +110,7 @@ def conclude_step(turn: Turn) -> bool:
     """An active step completes when all its items are over, and fails when one has failed: at once
     (`fail_fast`), when all are over (`finish`), or never (`tolerate`)."""
     while turn.changed:
-        name, cause = turn.changed.take()
+        name, cause = turn.changed.take(turn.draft.plan.rank)
         id = StepId(name)
         run = turn.draft.step(id)
         if run.status is not StepStatus.ACTIVE:
@@ -183,7 +183,7 @@ def inputs_are_settled(turn: Turn, step: StepId, version: int) -> None:
 def skip_closed(turn: Turn) -> bool:
     """A pending step is skipped when a match gate of it is closed, unless it has failed by then."""
     while turn.closed and not turn.draft.is_over:
-        name, cause = turn.closed.take()
+        name, cause = turn.closed.take(turn.draft.plan.rank)
         step = turn.draft.plan.steps[StepId(name)]
         if turn.draft.step(step.id).status is StepStatus.PENDING:
             closed = [each.name for each in step.inputs if is_closed(turn.draft, each, turn.evaluate)]
@@ -196,7 +196,7 @@ def skip_closed(turn: Turn) -> bool:
 def skip_unwanted(turn: Turn) -> bool:
     """A pending step none of whose outputs is wanted or perhaps wanted is skipped."""
     while turn.unwanted and not turn.draft.is_over:
-        name, cause = turn.unwanted.take()
+        name, cause = turn.unwanted.take(turn.draft.plan.rank)
         id = StepId(name)
         if turn.draft.step(id).status is not StepStatus.PENDING:
             continue

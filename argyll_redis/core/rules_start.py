@@ -35,7 +35,7 @@ def check_step(turn: Turn) -> bool:
             turn.left = True
             turn.ready.clear()
             return False
-        name, cause = turn.ready.take()
+        name, cause = turn.ready.take(turn.draft.plan.rank)
         step = turn.draft.plan.steps[StepId(name)]
         if _may_start(turn, step, cause) and _check(turn, step, cause):
             return True
@@ -65,8 +65,8 @@ def _check(turn: Turn, step: Step, cause: int) -> bool:
     except ScriptError as error:
         fail_step(turn, step.id, str(error), cause=cause, inputs=recorded)
         return True
-    inputs.update(mapped)
-    recorded.update((inner, {"value": value}) for inner, value in mapped.items())
+    for inner, value in mapped.items():
+        inputs[inner], recorded[inner] = value, {"value": value}
     wrong, holds = _unusable_input(step, inputs), True
     if wrong is None:
         try:
@@ -80,11 +80,13 @@ def _check(turn: Turn, step: Step, cause: int) -> bool:
         step_is_over(turn, step.id, turn.emit(StepSkipped(step.id, PREDICATE, recorded), cause=cause))
     else:
         turn.fit.add(step.id, cause)
-        turn.collected[step.id] = recorded
+        turn.collected[step.id] = recorded, count_items(step, inputs)
     return wrong is not None or not holds
 
 
 def _unusable_input(step: Step, inputs: dict[str, JSON]) -> str | None:
+    if not step.for_each:
+        return None
     for attribute in present_for_each(step, inputs):
         if not isinstance(inputs[attribute.inner], list):
             return f'input "{attribute.inner}" is not an array, so its elements cannot be work items'
@@ -145,11 +147,11 @@ def start_step(turn: Turn) -> bool:
     if turn.draft.is_over:
         return False
     while turn.fit:
-        name, cause = turn.fit.take()
+        name, cause = turn.fit.take(turn.draft.plan.rank)
         step = turn.draft.plan.steps[StepId(name)]
-        recorded = turn.collected.pop(step.id)
+        recorded, size = turn.collected.pop(step.id)
         if _is_still_wanted(turn, step.id):
-            _start(turn, step, recorded, cause)
+            _start(turn, step, recorded, size, cause=cause)
             return True
     return False
 
@@ -172,8 +174,7 @@ def _is_still_wanted(turn: Turn, id: StepId) -> bool:
     return not draft.plan.has_gates or turn.want(id) is Want.SURELY
 
 
-def _start(turn: Turn, step: Step, recorded: dict[str, JSON], cause: int) -> None:
-    size = count_items(step, resolve(turn.draft, recorded))
+def _start(turn: Turn, step: Step, recorded: dict[str, JSON], size: int, *, cause: int) -> None:
     turn.fresh[step.id] = turn.emit(StepStarted(step.id, recorded, size), cause=cause)
     turn.room -= 1
     turn.paid.add(step.id)

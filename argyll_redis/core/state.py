@@ -526,6 +526,8 @@ class Flow:
 
     def at_of(self, version: int) -> int:
         """When the event of a version was appended, by the server's clock (ms); 0 for version 0."""
+        if self.turn_firsts and version >= self.turn_firsts[-1]:
+            return self.turn_ats[-1]  # of the last turn: what is asked for most
         place = bisect_right(self.turn_firsts, version) - 1
         return self.turn_ats[place] if place >= 0 and version > 0 else 0
 

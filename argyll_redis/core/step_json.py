@@ -42,6 +42,8 @@ def assemble(
 ) -> Step:
     """Makes a step of its parts; works out once what follows from its attributes."""
     ordered = sorted(attributes, key=lambda attribute: attribute.name)
+    inputs = tuple(attribute for attribute in ordered if attribute.role in _INPUTS)
+    outputs = tuple(attribute for attribute in ordered if attribute.role is Role.OUTPUT)
     return Step(
         id=id,
         name=name,
@@ -55,11 +57,15 @@ def assemble(
         memoizable=memoizable,
         work=work,
         labels=labels or {},
-        inputs=tuple(attribute for attribute in ordered if attribute.role in _INPUTS),
+        inputs=inputs,
         constants=tuple(attribute for attribute in ordered if attribute.role is Role.CONST),
         metas=tuple(attribute for attribute in ordered if attribute.role is Role.META),
-        outputs=tuple(attribute for attribute in ordered if attribute.role is Role.OUTPUT),
+        outputs=outputs,
         for_each=tuple(attribute for attribute in ordered if attribute.for_each),
+        needs=tuple(attribute for attribute in inputs if attribute.role is Role.REQUIRED),
+        patience=tuple(attribute for attribute in inputs if attribute.deadline_ms),
+        maps_inputs=any(attribute.has_script for attribute in inputs),
+        maps_outputs=any(attribute.has_script for attribute in outputs),
     )
 
 

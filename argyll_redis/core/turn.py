@@ -6,6 +6,7 @@ version of the event that led there (the cause of what follows); the rules take 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -33,43 +34,36 @@ class Worklist(dict[str, int]):
     """Names to look at, each once, with the version that first led there; taken in a fixed order.
 
     A dict, so that asking whether there is anything on it, which the rules do all the time, costs nothing.
+    Most lists of most turns stay empty or have one name: there is a heap only where there were more.
     """
 
-    __slots__ = ("_heap",)
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, str]] = []
+    _heap: list[tuple[int, str]] | None = None
+    """All of its names but `_added`, in their order, once there was more than one of them to take from."""
+    _added: list[str]
+    """Names that are to come into the heap."""
 
     def add(self, name: str, cause: int) -> None:
         if name not in self:
             self[name] = cause
-            heappush(self._heap, (self._rank(name), name))
+            if self._heap is not None:
+                self._added.append(name)
 
-    def take(self) -> tuple[str, int]:
-        """Takes the first name off; gives its cause with it."""
+    def take(self, rank: Mapping[StepId, int] | None = None) -> tuple[str, int]:
+        """Takes the first name off; gives its cause with it. Steps go by their rank, attributes by name."""
+        if len(self) == 1:
+            self._heap = None
+            return self.popitem()
+        if self._heap is None:
+            self._heap, self._added = [], list(self)
+        for name in self._added:
+            heappush(self._heap, (rank[StepId(name)] if rank else 0, name))
+        self._added.clear()
         _, name = heappop(self._heap)
         return name, self.pop(name)
 
     def clear(self) -> None:
         super().clear()
-        self._heap.clear()
-
-    def _rank(self, name: str) -> int:
-        del name
-        return 0
-
-
-class StepList(Worklist):
-    """Steps to look at, consumers before their providers, ties by id."""
-
-    __slots__ = ("_draft",)
-
-    def __init__(self, draft: Draft) -> None:
-        self._heap = []
-        self._draft = draft
-
-    def _rank(self, name: str) -> int:
-        return self._draft.plan.rank[StepId(name)]
+        self._heap = None
 
 
 class Turn:
@@ -116,21 +110,21 @@ class Turn:
         """Whether something was left for another look."""
         self.touched = Worklist()
         """Attributes that got a value, or one of whose providers is over."""
-        self.closed = StepList(self.draft)
+        self.closed = Worklist()
         """Pending steps whose match gate is closed."""
-        self.unwanted = StepList(self.draft)
+        self.unwanted = Worklist()
         """Pending steps that may not be wanted any more."""
-        self.ready = StepList(self.draft)
+        self.ready = Worklist()
         """Pending steps that may start."""
-        self.timing = StepList(self.draft)
+        self.timing = Worklist()
         """Pending steps that have all they need, and optional inputs to wait for."""
-        self.fit = StepList(self.draft)
+        self.fit = Worklist()
         """Pending steps that start as soon as no other step has to be looked at before."""
-        self.collected: dict[StepId, dict[str, JSON]] = {}
-        """What fit steps get, as their start records it."""
+        self.collected: dict[StepId, tuple[dict[str, JSON], int]] = {}
+        """What fit steps get, as their start records it, and how many work items that makes."""
         self.fresh: dict[StepId, int] = {}
         """Steps that have just started, each with the version that says so."""
-        self.changed = StepList(self.draft)
+        self.changed = Worklist()
         """Active steps that may be over."""
         self.hungry: dict[StepId, int] = {}
         """Active steps that may start items, each with what led there."""

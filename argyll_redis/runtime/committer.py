@@ -260,12 +260,12 @@ class Committer:
 
     def _is_cold(self, box: Mailbox) -> bool:
         """Whether a flow must be read before anything can be decided on it."""
-        if not box.waiting or box.needs_version <= box.read_for:
+        if not box.waiting or (needs := box.needs_version) <= box.read_for:
             return False
         flow = self.cache.get(box.flow_id)
         if flow is None:
-            return box.needs_version > 0 or not isinstance(box.waiting[0].command, Start)
-        is_behind = flow.version < box.needs_version
+            return needs > 0 or not isinstance(box.waiting[0].command, Start)
+        is_behind = flow.version < needs
         if not self._expiry.is_possible(flow) or not (is_behind or box.may_be_anew):
             return is_behind
         self.cache.drop(flow.id)  # read anew: the server may have another flow of this id, or none

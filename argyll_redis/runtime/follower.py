@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from argyll_redis.core.state import Flow
+from argyll_redis.core.state import Flow, FlowStatus
 from argyll_redis.errors import EventsMissed, NamespaceEmptied, StoreUnavailable
 from argyll_redis.runtime.clock import spread_ms
 from argyll_redis.store.protocol import CONTROL, FeedEntry, Fetch, Store, StreamRef, partition_of
@@ -25,11 +25,17 @@ UNWANTED_READS = 5
 """Reads that go on after the last follower has left: the next one finds the feeds being read."""
 
 
-class Following:
-    """One who follows one flow. `changed` is set whenever the flow may have gone on."""
+LOOK = "look"
+"""Told in place of a status where something may have been missed."""
+NEWS_OF_AN_OUTCOME = frozenset({FlowStatus.COMPLETED, FlowStatus.FAILED, LOOK})
 
-    def __init__(self, follower: Follower, flow_id: str) -> None:
+
+class Following:
+    """One who follows one flow, and is woken whenever it may have gone on, or may be over."""
+
+    def __init__(self, follower: Follower, flow_id: str, *, to_outcome: bool) -> None:
         self.flow_id = flow_id
+        self._to_outcome = to_outcome
         self.status = ""
         """The newest status that the feed has told; empty when it has told none."""
         self._changed = asyncio.Event()
@@ -37,8 +43,9 @@ class Following:
         self.error: BaseException | None = None
 
     def hear(self, status: str) -> None:
-        self.status = status or self.status
-        self._changed.set()
+        if not self._to_outcome or status in NEWS_OF_AN_OUTCOME:
+            self.status = status or self.status
+            self._changed.set()
 
     def fail(self, error: BaseException) -> None:
         self.error = error
@@ -123,9 +130,9 @@ class Follower:
         self._task: asyncio.Task[None] | None = None
         self._beginning: asyncio.Task[None] | None = None
 
-    def follow(self, flow_id: str) -> Following:
-        """To be entered (`async with`); from then on no change is missed."""
-        return Following(self, flow_id)
+    def follow(self, flow_id: str, *, to_outcome: bool = False) -> Following:
+        """To be entered (`async with`); from then on no change is missed, or `to_outcome` not the last."""
+        return Following(self, flow_id, to_outcome=to_outcome)
 
     def overview(self) -> Overview:
         """To be entered (`async with`); from then on nothing of any flow is missed without a word."""
@@ -231,7 +238,7 @@ class Follower:
         for flow_id, group in self._following.items():
             if partition_of(flow_id, self._store.partitions) in partitions:
                 for following in group:
-                    following.hear("look")
+                    following.hear(LOOK)
 
     async def close(self) -> None:
         """Reads no more; whoever still follows is told."""

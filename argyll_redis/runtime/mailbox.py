@@ -101,7 +101,10 @@ class Mailbox:
 
     @property
     def needs_version(self) -> int:
-        return max((posted.needs_version for posted in self.waiting), default=0)
+        needs = 0
+        for posted in self.waiting:
+            needs = max(needs, posted.needs_version)
+        return needs
 
     @property
     def may_be_anew(self) -> bool:

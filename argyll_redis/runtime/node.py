@@ -18,6 +18,7 @@ from argyll_redis.runtime.committer import Committer
 from argyll_redis.runtime.engine import Engine
 from argyll_redis.runtime.engine_config import EngineConfig
 from argyll_redis.runtime.follower import Follower
+from argyll_redis.runtime.heads import Heads
 from argyll_redis.runtime.keeper import Keeper
 from argyll_redis.runtime.logs import Logs
 from argyll_redis.runtime.memo import MEMO_TTL_MS, Memo
@@ -54,6 +55,7 @@ class Node:
         self.logs = Logs(store)
         self.catalog = CatalogBook(store, client_id, spread)
         self.follower = Follower(store, spread)
+        self.heads = Heads(store)
         self.committer = Committer(
             store,
             self.logs,

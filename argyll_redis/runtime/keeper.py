@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from argyll_redis.core.inputs import Evaluate
 from argyll_redis.errors import (
+    CallRefused,
     NamespaceEmptied,
     StoreUnavailable,
     StoreUnfit,
@@ -205,7 +206,9 @@ class Keeper:
             self._failures += 1
             if self._away_ms is None:
                 self._away_ms = self._clock.monotonic_ms()
-            if isinstance(error, StoreUnfit):
+            # What it finds fault with in a call, such as a foreign key in the place of a stream, hinders this
+            # round and no commit.
+            if isinstance(error, StoreUnfit) and not isinstance(error, CallRefused):
                 self._breaker.refuse(self, error)
             raise
         self._is_back()

@@ -91,10 +91,12 @@ class Node:
         except TimeoutError:
             log.error("what was asked for and not committed within %d s is dropped", CLOSE_LIMIT_S)
             self.committer.abort()
-        self.committer.shut()
-        await self.follower.close()
-        await self.catalog.close()
-        await self.store.close()
+        try:
+            self.committer.shut()
+            await self.follower.close()
+            await self.catalog.close()
+        finally:
+            await self.store.close()
 
     async def load(self, flow_id: str) -> Flow:
         """The newest state of a flow, on a fold of its own. Version 0 when it does not exist."""

@@ -57,8 +57,10 @@ class TurnMaker:
         """Decides what was posted on a flow. It is never earlier than the flow's last event, nor than when
         an entry among it was added: a due entry that was moved is due, even where the node of a cluster
         that has the flow is ahead of the others. Raises nothing but for a bug."""
-        added = [each.entry.added_ms for each in posted if each.entry]
-        now_ms = max([now_ms, flow.at_of(flow.version), *added])
+        now_ms = max(now_ms, flow.at_of(flow.version))
+        for each in posted:
+            if each.entry and each.entry.added_ms > now_ms:
+                now_ms = each.entry.added_ms
         commands = [each.command for each in posted if each.command is not None]
         decision = decide(flow, commands, now_ms=now_ms, evaluate=self._evaluate)
         answers = iter(decision.answers)

@@ -18,7 +18,7 @@ import redis
 
 from argyll_redis.core.commands import Look, Outcome
 from argyll_redis.core.state import Flow
-from argyll_redis.errors import StoreUnavailable, StoreUnfit
+from argyll_redis.errors import CallRefused, StoreUnavailable, StoreUnfit
 from argyll_redis.runtime.breaker import Breaker
 from argyll_redis.runtime.node import Node
 from argyll_redis.steps.job import Job
@@ -107,6 +107,24 @@ def test_an_idle_engine_begins_nothing_once_its_keeping_is_refused(refused: set[
     before, in_hand, calls, ended = play(scene)
     assert (before, calls, ended) == ([], [1] * len(FLOWS), {"completed"})
     assert in_hand <= 1  # of the read that waited when the breaker opened
+
+
+def test_a_round_of_keeping_that_the_server_finds_fault_with_stops_no_work() -> None:
+    """A foreign key in the place of a stream hinders the keeper, and no commit: that is no server that takes
+    no writes, and nobody is told so."""
+
+    async def scene(world: World) -> tuple[bool, set[str], int]:
+        async with world.fleet(chain(1)) as those:
+            store = Refusing(world.server, CallRefused)
+            await world.add_engine(those, store)
+            store.refused = frozenset({"keep"})
+            await leases_pass(1)
+            await those.start(FLOWS, ["s0"], INIT)
+            ended = await all_finished(those, FLOWS)
+            breaker = those.nodes[0].committer.breaker
+            return breaker.is_open, ended, breaker.opened
+
+    assert play(scene) == (False, {"completed"}, 0)
 
 
 def test_no_call_is_made_while_an_outcome_cannot_be_recorded() -> None:

@@ -190,6 +190,11 @@ class Committer:
 
     # -------------------------------------------------------------------- pump
 
+    def remember(self, flow: Flow, added_bytes: int = 0) -> None:
+        """Keeps a flow in the cache. One that is left alone stays out: work of it would be begun."""
+        if flow.id not in self.left_alone.flows:
+            self.cache.put(flow, added_bytes)
+
     def make_ready(self, box: Mailbox) -> None:
         box.is_busy = True
         self._ready.append(box)
@@ -390,7 +395,7 @@ class Committer:
             if before == 0:
                 self._turns.plan_is_there(sent.turn.partition, flow.plan_hash)
         if flow.version:
-            self.cache.put(flow, sent.size)
+            self.remember(flow, sent.size)
         self._answer(sent, flow, before)
 
     def _answer(self, sent: InFlight, flow: Flow, before: int) -> None:

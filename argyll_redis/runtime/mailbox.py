@@ -123,6 +123,10 @@ class Desk(Protocol):
 
     cache: FlowCache
 
+    def remember(self, flow: Flow, added_bytes: int = 0) -> None:
+        """Keeps a flow in the cache, unless it is left alone."""
+        ...
+
     def make_ready(self, box: Mailbox) -> None:
         """Has it decided on as soon as a call can carry it."""
         ...

@@ -91,7 +91,7 @@ class Refusals:
         was lost, or its commands are decided again."""
         box, turn, flow = sent.box, sent.turn, sent.decision.draft.base
         box.flow = flow
-        self._desk.cache.put(flow)
+        self._desk.remember(flow)
         if turn.events and any(event.tx == turn.tx for event in reply.missed):
             self._desk.was_committed(sent, flow)
             return

@@ -71,5 +71,5 @@ class Warming:
     def _was_read(self, box: Mailbox, flow: Flow, read_for: int, read_bytes: int) -> None:
         box.flow, box.read_for = flow, read_for
         if flow.version:
-            self._desk.cache.put(flow, read_bytes)
+            self._desk.remember(flow, read_bytes)
         self._desk.make_ready(box)

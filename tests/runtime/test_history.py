@@ -17,7 +17,7 @@ from argyll_redis.core.catalog import Catalog, apply_all, catalog_event, registe
 from argyll_redis.core.commands import Cancel, Look, Lose
 from argyll_redis.core.model import RetryDefaults, StepId
 from argyll_redis.core.plan import make_plan, plan_to_json
-from argyll_redis.errors import CallRefused, HistoryLost, UnknownEvent
+from argyll_redis.errors import CallRefused, HistoryLost, InvariantBroken, UnknownEvent
 from argyll_redis.runtime.condition import Condition, condition_of, read_condition
 from argyll_redis.runtime.logs import PlanBook, hash_of
 from argyll_redis.runtime.node import Node
@@ -131,6 +131,32 @@ def test_an_engine_is_handed_work_of_a_history_that_is_not_the_one_it_knows() ->
             return world.calls, list(knows.committer.quarantined)
 
     assert play(scene) == ([], ["f"])
+
+
+def test_a_flow_that_is_left_alone_while_a_turn_is_on_its_way_is_not_known_again() -> None:
+    """What is in the cache is taken for the truth, and work of it would be begun."""
+
+    class Slow(MemoryStore):
+        async def commit(self, turns: Sequence[Turn], fetch: Fetch | None = None) -> CommitReply:
+            reply = await super().commit(turns, fetch)
+            await asyncio.sleep(1)
+            return reply
+
+    async def scene(world: World) -> list[str]:
+        async with world.fleet(chain(3)) as those:
+            await those.client.store.add_queues(["default"])
+            await those.start(["f", "g"], ["s2"], INIT)
+            node = Node(Slow(server=world.server), "slow", monotonic=world.loop.now_ms)
+            await node.open()
+            those.nodes.append(node)
+            asking = [asyncio.create_task(node.committer.ask(id, Cancel("operator:o"))) for id in "fg"]
+            while not node.committer.counters.calls:
+                await asyncio.sleep(0.1)
+            node.committer.distrust("f", InvariantBroken("somebody else found out"))
+            await asyncio.gather(*asking, return_exceptions=True)
+            return [flow.id for flow in node.committer.cache.flows()]
+
+    assert play(scene) == ["g"]
 
 
 def test_work_that_an_engine_must_not_touch_is_left_to_one_that_never_knew_more() -> None:

@@ -2,51 +2,53 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Self
 
+from bench.hand import Hand
 from bench.service import service_process
-from bench.worker import SERVICE_VARIABLE, Role
+from bench.worker import CONCURRENCY_VARIABLE, LEASE_VARIABLE, SERVICE_VARIABLE, Role
 from bench.workloads import Workload
-
-ROOT = Path(__file__).parent.parent
-ANSWER_LIMIT_S = 900
-"""Longest wait for one answer: a burst on the slowest machine that is any use."""
-END_LIMIT_S = 10
-"""Longest wait for a worker to drain before it is killed."""
-LOOK_S = 0.5
-"""Between two looks whether all workers are alive."""
-
-
-class WorkerFailed(Exception):
-    """A worker ended or did not answer; what it said is on standard error."""
 
 
 class Crew:
-    """Workers of one run: `with Crew(workload, roles, url, namespace) as crew`."""
+    """Workers of one run: `with Crew(workload, roles, url, namespace) as crew`.
 
-    def __init__(self, workload: Workload, roles: Sequence[Role], url: str, namespace: str) -> None:
+    The last one starts flows and waits for them. `concurrency` and `lease_ms` are the engines' own.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        roles: Sequence[Role],
+        url: str,
+        namespace: str,
+        *,
+        concurrency: int | None = None,
+        lease_ms: int | None = None,
+    ) -> None:
+        given = {CONCURRENCY_VARIABLE: concurrency, LEASE_VARIABLE: lease_ms}
         self._workload = workload
-        self._environment = {**os.environ, "ARGYLL_REDIS_URL": url, "ARGYLL_NAMESPACE": namespace}
+        self._environment = {
+            **os.environ,
+            "ARGYLL_REDIS_URL": url,
+            "ARGYLL_NAMESPACE": namespace,
+            **{name: str(value) for name, value in given.items() if value is not None},
+        }
         self._roles = roles
-        self._workers: dict[Role, subprocess.Popen[bytes]] = {}
         self._beside = ExitStack()
+        self.hands: list[Hand] = []
+        """In the order of the roles."""
 
     def __enter__(self) -> Self:
         try:
             if self._workload.calls:
                 self._environment[SERVICE_VARIABLE] = self._beside.enter_context(service_process())
             for role in self._roles:  # one after the other: the first one registers the steps
-                self._workers[role] = self._start(role)
-                self._answer(role)
+                self.hands.append(self.start(role))
         except BaseException:
             self._end()
             raise
@@ -55,60 +57,47 @@ class Crew:
     def __exit__(self, *exc: object) -> None:
         self._end()
 
-    def ask(self, role: Role, **request: Any) -> dict[str, Any]:
-        """Asks a worker and waits for its answer. Raises `WorkerFailed`."""
-        pipe = self._workers[role].stdin
-        assert pipe is not None
-        try:
-            pipe.write(json.dumps(request).encode() + b"\n")
-            pipe.flush()
-        except BrokenPipeError:
-            raise WorkerFailed(f"the {role} worker has ended") from None
-        return self._answer(role)
+    @property
+    def engines(self) -> list[Hand]:
+        """Those that are engines, in order."""
+        return [hand for hand, role in zip(self.hands, self._roles, strict=True) if role is not Role.CLIENT]
+
+    @property
+    def client(self) -> Hand:
+        """The one that starts flows."""
+        return self.hands[-1]
+
+    def start(self, role: Role) -> Hand:
+        """Starts a worker and waits until it can be asked."""
+        command = [sys.executable, "-m", "bench.worker", role, self._workload.name]
+        return Hand(f"the {role} worker", command, self._environment, is_well=self._look).__enter__()
+
+    def replace(self, old: Hand) -> Hand:
+        """Puts a new engine in the place of one that was killed."""
+        place = self.hands.index(old)
+        self.hands[place] = new = self.start(self._roles[place])
+        return new
 
     def ask_client(self, **request: Any) -> dict[str, Any]:
         """Asks the worker that starts flows."""
-        return self.ask(self._roles[-1], **request)
+        return self.client.ask(**request)
 
-    def cpu_s(self) -> Mapping[Role, float]:
-        """The processor time that each worker has had."""
-        return {role: self.ask(role, do="cpu")["cpu_s"] for role in self._roles}
+    def cpu_s(self) -> Sequence[float]:
+        """The processor time that each worker has had, in order."""
+        return [hand.ask(do="cpu")["cpu_s"] for hand in self.hands]
 
-    def _start(self, role: Role) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", role, self._workload.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=self._environment,
-            cwd=ROOT,
-            start_new_session=True,
-        )
+    def counters(self) -> Mapping[str, int]:
+        """What all workers together have counted: `commits`, `refusals`, `calls`."""
+        counted = [hand.ask(do="counters") for hand in self.hands]
+        return {name: sum(each[name] for each in counted) for name in counted[0]}
 
-    def _answer(self, role: Role) -> dict[str, Any]:
-        pipe = self._workers[role].stdout
-        assert pipe is not None
-        deadline_s = time.monotonic() + ANSWER_LIMIT_S
-        while not select.select([pipe], [], [], LOOK_S)[0]:
-            if time.monotonic() > deadline_s:
-                raise WorkerFailed(f"the {role} worker did not answer within {ANSWER_LIMIT_S} s")
-            for other, worker in self._workers.items():
-                if worker.poll() is not None:
-                    raise WorkerFailed(f"the {other} worker has ended (exit status {worker.returncode})")
-        line = pipe.readline()
-        if not line:
-            raise WorkerFailed(f"the {role} worker has ended")
-        return json.loads(line)
+    def _look(self) -> None:
+        for hand in self.hands:
+            hand.look()
 
     def _end(self) -> None:
-        for worker in self._workers.values():
-            assert worker.stdin is not None
-            worker.stdin.close()
-        for worker in self._workers.values():
-            try:
-                worker.wait(END_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
-            assert worker.stdout is not None
-            worker.stdout.close()
+        for hand in self.hands:
+            hand.let_go()
+        for hand in self.hands:
+            hand.end()
         self._beside.close()

@@ -38,6 +38,15 @@ def open_socket(url: str) -> socket.socket:
     return opened
 
 
+def url_at(path: str, url: str) -> str:
+    """The URL of a server that is reached at another socket: same user, same database."""
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    database = parts.path.strip("/") if parts.scheme != "unix" else ""
+    query = f"db={database}" if database else parts.query
+    return f"unix://{user}{'@' if user else ''}{path}{'?' if query else ''}{query}"
+
+
 class DumbSocket:
     """A connection of its own, logged in: `with DumbSocket(url) as link`."""
 
@@ -95,11 +104,11 @@ class DumbSocket:
         return reply
 
 
-def round_trip_ms(url: str) -> float:
+def round_trip_ms(url: str, *, pings: int = PINGS) -> float:
     """How long a reply takes that needs no work: the median of many PINGs."""
     times: list[float] = []
     with DumbSocket(url) as link:
-        for _ in range(PINGS):
+        for _ in range(pings):
             started_s = time.perf_counter()
             link.ask("PING")
             times.append(time.perf_counter() - started_s)

@@ -73,7 +73,7 @@ PARTS: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("runtime/renewer.py", ()),
         ("runtime/sweep.py", ()),
     ),
-    "the bench itself": (("bench/worker.py", ("burst", "_started", "_check")),),
+    "the bench itself": (("bench/tasks.py", ("burst", "_started", "check")),),
 }
 """Each part by where it is: the end of a file's path, and functions there (none: all). The innermost
 frame that has a part decides, so a part begins where its functions are entered."""

@@ -16,12 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
 import hiredis
 
 from argyll_redis.store.scripts import script
-from bench.dumb_socket import CHUNK_BYTES, DumbSocket, open_socket, pack
+from bench.dumb_socket import CHUNK_BYTES, DumbSocket, open_socket, pack, url_at
 
 Call = Sequence[bytes]
 """A command as it passed: its words."""
@@ -53,7 +52,8 @@ class Recorder:
     def __init__(self, url: str) -> None:
         self._server_url = url
         self._directory = tempfile.mkdtemp(prefix="bench-", dir="/tmp")
-        self._calls: list[Call] = []
+        self.calls: list[Call] = []
+        """Script calls, in the order in which they passed."""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         path = str(Path(self._directory) / "recorder.sock")
         self._listener.bind(path)
@@ -74,11 +74,11 @@ class Recorder:
     def recording(self, namespace: str) -> Recording:
         """What passed to this namespace, once the app is gone."""
         sha = script("commit").sha.encode()
-        begin = next(place for place, call in enumerate(self._calls) if call[1] == sha)
-        commits = [call for call in self._calls[begin:] if call[1] == sha]
+        begin = next(place for place, call in enumerate(self.calls) if call[1] == sha)
+        commits = [call for call in self.calls[begin:] if call[1] == sha]
         return Recording(
             namespace=namespace,
-            setup=[pack(tuple(call)) for call in self._calls[:begin]],
+            setup=[pack(tuple(call)) for call in self.calls[:begin]],
             commits=[pack(tuple(call)) for call in commits],
             turns=sum(_turns_of(call) for call in commits),
         )
@@ -104,7 +104,7 @@ class Recorder:
                 reader.feed(received)
                 while (call := reader.gets()) is not False:
                     if call[0] in (b"EVAL", b"EVALSHA"):
-                        self._calls.append(call)
+                        self.calls.append(call)
                 server.sendall(received)
         client.close()
         _end(server)
@@ -132,12 +132,3 @@ def load_commit_script(url: str) -> None:
 def _turns_of(call: Call) -> int:
     """The second argument of commit.lua, after the keys."""
     return int(call[3 + int(call[2]) + 1])
-
-
-def url_at(path: str, url: str) -> str:
-    """The URL of a server that is reached at another socket: same user, same database."""
-    parts = urlsplit(url)
-    user = parts.netloc.rpartition("@")[0]
-    database = parts.path.strip("/") if parts.scheme != "unix" else ""
-    query = f"db={database}" if database else parts.query
-    return f"unix://{user}{'@' if user else ''}{path}{'?' if query else ''}{query}"

@@ -7,8 +7,8 @@ has a namespace of its own, which is removed again; `SLOWLOG` is set for the run
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,6 +17,7 @@ import redis
 
 from argyll_redis.runtime.embedded import EmbeddedServer
 from argyll_redis.store.scripts import directory, script
+from bench.proxy import distance
 
 SLOW_US = 100
 """Calls that take longer are noted, so that the longest is known."""
@@ -48,12 +49,15 @@ class Spent:
     script_calls: int
     script_s: float
     """Time within them."""
+    commands: int = 0
+    """Of any kind, those that scripts make among them; `INFO`, which asks for these figures, left out."""
 
     def __sub__(self, before: Spent) -> Spent:
         return Spent(
             self.cpu_s - before.cpu_s,
             self.script_calls - before.script_calls,
             self.script_s - before.script_s,
+            self.commands - before.commands,
         )
 
 
@@ -82,10 +86,12 @@ class Longest:
 class Server:
     """A server under measurement, with a namespace for one run."""
 
-    def __init__(self, url: str, namespace: str | None = None) -> None:
+    def __init__(self, url: str, namespace: str | None = None, *, near_url: str | None = None) -> None:
+        """`url` is what apps are given; `near_url` leads there without the delay, if there is one."""
         self.url = url
+        self.near_url = near_url or url
         self.namespace = namespace or f"bench-{secrets.token_hex(4)}"
-        self._client: Any = redis.Redis.from_url(url, protocol=2)
+        self._client: Any = redis.Redis.from_url(self.near_url, protocol=2)
 
     def close(self) -> None:
         self._client.close()
@@ -120,7 +126,12 @@ class Server:
             cpu_s=cpu["used_cpu_user"] + cpu["used_cpu_sys"],
             script_calls=sum(each["calls"] for each in calls),
             script_s=sum(each["usec"] for each in calls) / 1e6,
+            commands=sum(each["calls"] for name, each in stats.items() if name != "cmdstat_info"),
         )
+
+    def round_trips(self) -> int:
+        """How often the server has read from connections so far, this time included; a pipeline is one."""
+        return self._client.info("stats")["total_reads_processed"]
 
     def held(self) -> Held:
         memory = self._client.info("memory")
@@ -186,15 +197,15 @@ def _longest(notes: list[dict[str, Any]]) -> Longest:
     if slowest is None:
         return Longest("none", SLOW_US / 1000, 0)
     return Longest(
-        _name_of(slowest["command"]),
+        name_of(slowest["command"].split(b" ", 2)),
         slowest["duration"] / 1000,
         sum(note["duration"] > LONG_MS * 1000 for note in notes),
     )
 
 
-def _name_of(command: bytes) -> str:
+def name_of(call: Sequence[bytes]) -> str:
     """The script of a call, or the command."""
-    word, sha = [*command.decode("utf-8", "replace").split(" ", 2), ""][:2]
+    word, sha, *_ = [*(each.decode("utf-8", "replace") for each in call[:2]), ""]
     names = {script(path.stem).sha: path.stem for path in directory().glob("*.lua")}
     return f"{names.get(sha, 'a script')}.lua" if word == "EVALSHA" else word
 
@@ -203,7 +214,7 @@ class InMemory:
     """No server: the store is in the worker's own memory, so only the worker's figures are there."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = self.near_url = url
         self.namespace = "bench"
 
     def durability(self) -> str:
@@ -228,11 +239,20 @@ Place = Server | InMemory
 
 
 class Servers:
-    """Gives a server for each run."""
+    """Gives a server for each run, all of them under the same circumstances."""
 
-    def __init__(self, url: str | None, aof: Aof) -> None:
+    def __init__(self, url: str | None, aof: Aof, *, rtt_ms: float = 0) -> None:
+        self.rtt_ms = rtt_ms
         self._url = url
         self._aof = aof
+
+    def about(self) -> Mapping[str, Any]:
+        """The circumstances, as rows name them."""
+        aof: str = self._aof
+        if self._url is not None:
+            with self.fresh() as place:
+                aof = place.durability().removeprefix("AOF ")
+        return {"aof": aof, "rtt_ms": self.rtt_ms}
 
     @property
     def in_memory(self) -> bool:
@@ -248,7 +268,7 @@ class Servers:
             yield InMemory(self._url)
             return
         if self._url is not None:
-            with _open(self._url, namespace) as server:
+            with self._open(self._url, namespace) as server:
                 try:
                     yield server
                 finally:
@@ -257,19 +277,20 @@ class Servers:
         with EmbeddedServer() as embedded:
             if embedded.pid is None:
                 raise NoServer("no redis-server or valkey-server on PATH: give --redis URL")
-            with _open(embedded.url, namespace) as server:
+            with self._open(embedded.url, namespace) as server:
                 server.set_aof(self._aof)
                 yield server
 
-
-@contextmanager
-def _open(url: str, namespace: str | None) -> Iterator[Server]:
-    try:
-        server = Server(url, namespace)
-        server.version()
-    except (redis.RedisError, ValueError) as error:
-        raise NoServer(f"the server cannot be used: {error}") from None
-    try:
-        yield server
-    finally:
-        server.close()
+    @contextmanager
+    def _open(self, url: str, namespace: str | None) -> Iterator[Server]:
+        far = distance(url, self.rtt_ms) if self.rtt_ms else nullcontext(url)
+        with far as far_url:
+            try:
+                server = Server(far_url, namespace, near_url=url)
+                server.version()
+            except (redis.RedisError, ValueError) as error:
+                raise NoServer(f"the server cannot be used: {error}") from None
+            try:
+                yield server
+            finally:
+                server.close()

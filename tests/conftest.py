@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import servers
+
+# Hundreds of processes are started, and where Python is told to keep no bytecode each of them would compile
+# the whole package anew, which takes as long as all else that most of them do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 SERVER_FIXTURES = {"server", "real_server", "store_factory", "lua"}
 """Those that see to a missing server themselves, server by server."""
@@ -16,6 +23,27 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "contract(subject, words): shows this row of docs/reference/contract.md"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One worker more than there are cores: most tests wait for a server or for another process half of
+    their time."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # somebody has said how many
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Among several workers those that may take longest come first: at the end each has little left."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_limit_s, reverse=True)
+
+
+def _limit_s(item: pytest.Item) -> float:
+    """How long a test may take, where that is longer than usual; else 0."""
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark is not None and mark.args else 0.0
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -56,7 +56,7 @@ class Following:
         await self._changed.wait()
         self._changed.clear()
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # others raise it as well, and each would make it longer
 
     async def rest(self, limit_ms: int) -> None:
         """Waits a random while before a look that failed is made again."""

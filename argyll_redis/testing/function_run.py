@@ -85,7 +85,7 @@ def _play(subject: Subject, seed: int, fates: Fates) -> Played:
 
 def _play_in(loop: VirtualLoop, subject: Subject, seed: int, fates: Fates) -> Played:
     stage = _stage(loop, subject, fates)
-    observer = Observer(stage.server)
+    observer = Observer(stage.server, stage.plan_book())
     outside = Callers(stage, observer)
     declared, stand_ins = subject.app.declared, subject.stand_ins
     crew = FunctionCrew(stage, outside, declared, stand_ins, fates=fates, rates=_draw_call_rates(fates))
@@ -143,7 +143,7 @@ class FunctionRun(Run):
     def _is_done(self) -> bool:
         return bool(self.observer.flows) and self.observer.is_quiet()
 
-    async def _until_quiet(self, deadline_ms: int) -> bool:
+    async def _until_quiet(self) -> bool:
         """Waits until nothing is left to do; False when the flow waits for somebody who never comes."""
         self.stage.loop.skip_to_s = self._idleness.skip_to_s
         look_s = LOOK_MS / MS

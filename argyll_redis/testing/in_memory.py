@@ -89,7 +89,7 @@ class InMemory:
         stand_ins = read_stand_ins(replace, app.id_of, inputs_of(app, self._steps))
         self._loop = VirtualLoop(limit_ms=LIMIT_MS, limit_callbacks=LIMIT_CALLBACKS)
         self._stage = _calm_stage(self._loop, app, self._steps)
-        self._observer = Observer(self._stage.server)
+        self._observer = Observer(self._stage.server, self._stage.plan_book())
         self._outside = Callers(self._stage, self._observer)
         self._crew = FunctionCrew(self._stage, self._outside, app.declared, stand_ins)
         self._draw = Random("in memory")

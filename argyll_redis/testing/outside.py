@@ -221,14 +221,17 @@ class Outside:
         asked_ms = self._stage.loop.now_ms()
         answer = await self._ask(flow.id, command)
         self._stage.note("", f"{flow.id} is started")
-        if isinstance(answer, FlowConflict):
+        if isinstance(answer, FlowConflict) and not self._stage.journal.has_failed_over:
             self._stage.object(f"start: {answer}")
         self._stage.journal.started.add(flow.id)
         if self._stage.journal.keeps(asked_ms):
             self._stage.journal.promised.add(flow.id)
         other = replace(command, init={**flow.init, "a": [-1]})
-        if flow.starts > 1 and not isinstance(await self._ask(flow.id, other), FlowConflict):
-            self._stage.object(f"start: {flow.id} was started with something else and nobody minded")
+        if flow.starts > 1:
+            answer = await self._ask(flow.id, other)
+            was_kept = self._stage.journal.keeps(asked_ms)  # else there may have been no first one any more
+            if was_kept and not isinstance(answer, FlowConflict):
+                self._stage.object(f"start: {flow.id} was started with something else and nobody minded")
 
     async def _cancel(self, flow_id: str) -> None:
         await self._until_started(flow_id)

@@ -139,7 +139,12 @@ class _GivesUpWithTheReply(Before):
 
 
 plant("M1", "dispatch comes after the commit, in a call of its own", wrap=before(_DispatchesAfterCommit))
-plant("M3", "due entries are popped, then enqueued by another call", wrap=before(_PopsThenEnqueues))
+plant(
+    "M3",
+    "due entries are popped, then enqueued by another call",
+    wrap=before(_PopsThenEnqueues),
+    from_seed=90,
+)
 plant("M12", "a parent is told of its child's end by a call of its own", wrap=before(_TellsParentsLater))
 plant(
     "M16", "an entry is acknowledged before its outcome is committed", wrap=before(_AcknowledgesBeforeCommit)

@@ -75,6 +75,7 @@ plant(
     "M26",
     "a failure that may be tried again counts whatever attempt it is of",
     patch=lambda: _refusing_by(_without_fence_for_unfinished),
+    from_seed=30,
 )
 
 
@@ -206,6 +207,7 @@ plant(
     "M15",
     "what succeeds after its step has failed is not undone",
     patch=lambda: replacing(events, "item_has_ended", _nothing),
+    from_seed=30,
 )
 plant(
     "M33",
@@ -240,4 +242,5 @@ plant(
     "M36",
     "an event of a type that is not known is skipped",
     patch=lambda: replacing(Logs, "record", _skip_unknown(Logs.record)),
+    from_seed=80,
 )

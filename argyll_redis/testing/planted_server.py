@@ -161,7 +161,12 @@ plant(
     "a stale attempt acknowledges the newer attempt's entry",
     connect=at_server(_StaleAttemptsAcknowledge),
 )
-plant("M9", "a takeover whose reply was lost counts as a delivery", connect=at_server(_TellsNoTakeover))
+plant(
+    "M9",
+    "a takeover whose reply was lost counts as a delivery",
+    connect=at_server(_TellsNoTakeover),
+    from_seed=170,
+)
 plant(
     "M21",
     "a renewal takes back what another engine has taken over",
@@ -170,7 +175,12 @@ plant(
 )
 plant("M22", "leases are not renewed", connect=at_server(_RenewsNothing))
 plant("M23", "a group is created at the end of its stream", connect=at_server(_CreatesGroupsAtTheEnd))
-plant("M24", "nobody looks whether the server is still the same", connect=at_server(_NeverLooksWhichServer))
+plant(
+    "M24",
+    "nobody looks whether the server is still the same",
+    connect=at_server(_NeverLooksWhichServer),
+    from_seed=90,
+)
 plant(
     "M25",
     "a commit compares the version and not the transaction",

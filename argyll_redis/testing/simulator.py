@@ -44,7 +44,7 @@ from argyll_redis.testing.virtual import MS, NothingToDo, TookTooLong, VirtualLo
 LOOK_MS = 250
 """How often the run is looked at from outside."""
 QUIET_MS = 600_000
-"""How long everything may take to come to its end once all is calm."""
+"""How long nothing may happen in any flow, once all is calm, before all has come to its end."""
 DRAIN_MS = 20_000
 """How long the engines may take to stop when nothing is left to do."""
 STOP_MS = 20_000
@@ -108,7 +108,7 @@ def simulate_one(seed: int, *, planted: str | None = None, only: Collection[str]
     fates = Fates(seed, only)
     loop = VirtualLoop(limit_ms=LIMIT_MS, limit_callbacks=LIMIT_CALLBACKS)
     stage = Stage(loop, under(draw_scenario(seed), fates), bug, fates)
-    observer = Observer(stage.server)
+    observer = Observer(stage.server, stage.plan_book())
     outside = Outside(stage, observer)
     run = Run(stage, observer, outside, Crew(stage, outside))
     with _quiet_logs(), _uncollected(), bug.patch(), narrowed(stage.scenario.limits):
@@ -168,7 +168,7 @@ class Run:
         else:
             if stage.journal.has_failed_over:
                 await self._begin_anew()
-            if await self._until_quiet(stage.loop.now_ms() + QUIET_MS):
+            if await self._until_quiet():
                 self._judge_living()
                 await self._close()
             self._judge()
@@ -260,10 +260,14 @@ class Run:
                     self._lacks.add(lack)
                     self.stage.object(f"I-20: nothing stands for {lack}")
 
-    async def _until_quiet(self, deadline_ms: int) -> bool:
-        """Waits until nothing is left to do; False when that takes too long."""
+    async def _until_quiet(self) -> bool:
+        """Waits until nothing is left to do; False when nothing happens any more, and something is."""
+        known, since_ms = -1, 0
         while not self._is_quiet():
-            if self.stage.loop.now_ms() > deadline_ms or len(self.stage.violations) > verdict.ENOUGH:
+            if (happened := self.observer.count()) != known:  # hundreds of items in turn take long
+                known, since_ms = happened, self.stage.loop.now_ms()
+            is_stuck = self.stage.loop.now_ms() > since_ms + QUIET_MS
+            if is_stuck or len(self.stage.violations) > verdict.ENOUGH:
                 self._object_to_unrest()
                 return False
             await self._look()

@@ -43,7 +43,8 @@ def _as_it_is(store: FaultyStore) -> Store:
 
 
 class _SharedPlans(PlanBook):
-    """The plans of one process. What one process has parsed, another one need not parse once more."""
+    """The plans of one process, or of who looks on. What one has parsed, another one need not parse once
+    more."""
 
     def __init__(self, parsed: dict[str, Plan]) -> None:
         super().__init__()
@@ -215,9 +216,13 @@ class Stage:
             spread=lambda limit_ms: draw.random() * limit_ms,
             evaluator=EVALUATOR,
         )
-        node.logs.plans = _SharedPlans(self._plans)
+        node.logs.plans = self.plan_book()
         node.committer.cache = FlowCache(self.scenario.cached_flows)
         return node
+
+    def plan_book(self) -> PlanBook:
+        """A book of plans for somebody of this run."""
+        return _SharedPlans(self._plans)
 
     def _clock_of(self, process: Process) -> Callable[[], int]:
         """The clock of a process's machine: up to an hour ahead of others, and, where clocks drift, never

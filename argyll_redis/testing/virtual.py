@@ -107,20 +107,21 @@ class Process:
 
 
 class _Handle(asyncio.Handle):
-    """A callback, made without asking whether asyncio debugs: a run makes many."""
+    """A callback, made without asking whether asyncio debugs, and with nothing that only asyncio's own
+    loop asks for: a run makes many."""
 
     __slots__ = ()
 
-    def __init__(
-        self, callback: Callable[..., Any], args: tuple[Any, ...], loop: VirtualLoop, context: Context | None
-    ) -> None:
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
         self._callback = callback
         self._args = args
-        self._loop = loop
+        self._context = context
         self._cancelled = False
-        self._context = copy_context() if context is None else context
-        self._repr = None
-        self._source_traceback = None
+
+    def cancel(self) -> None:
+        """Forgets the callback; its place in the queue is dropped when its turn has come."""
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]
 
 
 class _TimerHandle(asyncio.TimerHandle):
@@ -129,16 +130,13 @@ class _TimerHandle(asyncio.TimerHandle):
     __slots__ = ()
 
     def __init__(
-        self,
-        when: float,
-        callback: Callable[..., Any],
-        args: tuple[Any, ...],
-        loop: VirtualLoop,
-        context: Context | None,
+        self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context
     ) -> None:
-        _Handle.__init__(self, callback, args, loop, context)  # type: ignore[arg-type]
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._cancelled = False
         self._when = when
-        self._scheduled = False
 
     def cancel(self) -> None:
         """Forgets the callback; the timer is dropped when its time has come."""
@@ -164,12 +162,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         the next other timer rings."""
         self._own_thread = threading.get_ident()
         self._now_s = 0.0
+        self._now_ms = 0
         self._limit_s = limit_ms / MS
         self._limit_callbacks = limit_callbacks
         self._queue: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timers_made = 0
         self._paused = 0
+        self.get_debug = bool  # type: ignore[assignment] - every future asks, and gets False at once
         self.set_exception_handler(_complain)
 
     def process(self, name: str) -> Process:
@@ -181,14 +181,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def now_ms(self) -> int:
         """The virtual time, ms from the beginning of the run."""
-        return int(self._now_s * MS + 0.001)  # a sum of parts of seconds may lack a little
+        return self._now_ms
 
     # ---------------------------------------------------------------- schedule
 
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = _Handle(callback, args, self, context)
+        handle = _Handle(callback, args, copy_context() if context is None else context)
         if self._paused:
             self._put(handle)
         else:
@@ -203,7 +203,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = _TimerHandle(when, callback, args, self, context)
+        handle = _TimerHandle(when, callback, args, copy_context() if context is None else context)
         self._timers_made += 1
         heappush(self._timers, (when, self._timers_made, handle))
         return handle
@@ -267,7 +267,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         timers = self._timers
         while timers and timers[0][0] <= self._now_s:
             handle = heappop(timers)[2]
-            if not handle.cancelled():
+            if not handle._cancelled:  # type: ignore[attr-defined] - here and below, as asyncio's own loop does
                 self._put(handle)
         due = len(self._queue)
         self.callbacks += due
@@ -276,9 +276,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for _ in range(due):
             if not self._queue:
                 break  # what was left belongs to a process that was paused in this round
-            handle = self._queue.popleft()
-            if not handle._cancelled:  # type: ignore[attr-defined] - as asyncio's own loop does
-                handle._run()  # type: ignore[attr-defined]
+            handle: Any = self._queue.popleft()
+            if handle._cancelled:
+                continue
+            try:  # here, as a call for each callback would show
+                handle._context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                message = f"Exception in callback {handle._callback!r}"
+                self.call_exception_handler({"message": message, "exception": error})
 
     def _skip(self) -> None:
         """Lets the clock jump to the next timer."""
@@ -292,6 +299,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             target_s = self.skip_to_s(self._next_own_s())
             if target_s is not None and target_s > self._now_s:
                 self._now_s = target_s
+        self._now_ms = int(self._now_s * MS + 0.001)  # a sum of parts of seconds may lack a little
         if self._now_s > self._limit_s:
             raise TookTooLong(f"the virtual time is {self.now_ms()} ms")
 

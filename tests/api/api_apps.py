@@ -67,6 +67,14 @@ class Apps:
         await running.engine()
         return running
 
+    async def run_known(self, app: Argyll, **options: Any) -> Running:
+        """Makes an app an engine; back when everybody is told of it."""
+        running = await self.run(app, **options)
+        engine = await running.engine()
+        while all(each.id != engine.config.id for each in await app.engines()):
+            await asyncio.sleep(0.001)
+        return running
+
     async def close(self) -> None:
         for running in self._running:
             running.stop()

@@ -63,7 +63,7 @@ async def test_open_flows_without_an_engine_are_a_warning_and_with_one_all_is_we
     assert "no engine is alive, and no flow needs one" in await found(app, "ok")
     await app.start(["double"], {"a": 1})
     assert "1 flow is open, and no engine is alive" in await found(app, "warning")
-    running = await apps.run(app)
+    running = await apps.run_known(app)
     said = await found(app, "ok")
     engine = (await running.engine()).config.id
     assert f"1 engine is alive: `{engine}`" in said
@@ -79,7 +79,7 @@ async def test_a_queue_that_nobody_serves_and_a_handler_that_nobody_has_are_name
         return a
 
     await app.start_many([{"goals": ["render"], "init": {"a": n}} for n in range(2)])
-    await apps.run(other)
+    await apps.run_known(other)
     said = await found(app, "warning")
     assert "2 entries wait in queue `gpu`, which no live engine serves" in said
     assert "no live engine has the handler of step `render`" in said
@@ -90,7 +90,7 @@ async def test_a_step_type_that_no_engine_can_run_is_named(memory: Apps) -> None
     app = memory()
     http = {"endpoint": "http://127.0.0.1:1/"}
     await app.register_steps([{"id": type, "type": type, "http": http} for type in ("sync", "async")])
-    await memory.run(app)
+    await memory.run_known(app)
     assert [each for each in await found(app, "warning") if "type" in each] == [
         "no live engine can run steps of type async"
     ]
@@ -103,7 +103,7 @@ async def test_both_types_of_calls_are_named_where_the_package_for_them_is_missi
     app = memory()
     http = {"endpoint": "http://127.0.0.1:1/"}
     await app.register_steps([{"id": type, "type": type, "http": http} for type in ("sync", "async")])
-    await memory.run(app)
+    await memory.run_known(app)
     assert [each for each in await found(app, "warning") if "type" in each] == [
         "no live engine can run steps of type async",
         "no live engine can run steps of type sync",
@@ -115,7 +115,7 @@ async def test_many_steps_without_a_handler_are_counted(apps: Apps) -> None:
     for n in range(8):
         app.step(_identity(), id=f"s{n}", outputs=f"b{n}")
     await app.register_declared()
-    await apps.run(other)
+    await apps.run_known(other)
     [said] = [each for each in await found(app, "warning") if "handler" in each]
     assert said.startswith("no live engine has the handler of steps `s0`, `s1`")
     assert said.endswith("and 3 more")
@@ -128,7 +128,7 @@ async def test_an_open_flow_that_needs_a_function_which_the_catalog_has_forgotte
     app.step(_identity(), id="render", outputs="b")
     await app.start(["render"], {"a": 1}, id="f")
     await app.unregister_step("render")
-    await apps.run(other)
+    await apps.run_known(other)
     said = [each for each in await found(other) if "handler" in each]
     assert said == [
         "every registered python step has its handler in a live engine",

@@ -64,10 +64,10 @@ async def test_an_engine_serves_the_queues_that_it_is_told(apps: Apps) -> None:
     app, picky = apps(), apps()
     double(app)
     double(picky)
-    running = await apps.run(picky, queues=["other"])
+    running = await apps.run_known(picky, queues=["other"])
     engine = await running.engine()
     assert (engine.config.queues, engine.config.handlers) == (("builtin", "other"), ())
-    assert (await (await apps.run(app)).engine()).config.queues == ("builtin", "numbers")
+    assert (await (await apps.run_known(app)).engine()).config.queues == ("builtin", "numbers")
     flow = await app.start(["double"], {"n": [1]})
     assert doubled(await flow.result()) == [2]
     assert {row["queue"]: row["engines"] for row in (await app.queue_stats())["queues"]} == {

@@ -120,7 +120,7 @@ async def shop(store_factory: StoreFactory) -> AsyncIterator[Shop]:
 async def test_a_namespace_in_use_has_no_violations(shop: Shop, store_factory: StoreFactory) -> None:
     """Flows that start, go on and end while they are audited are no violations."""
     auditor = Argyll(make_store=store_factory)
-    trading = asyncio.create_task(shop.trade(range(60)))
+    trading = asyncio.create_task(shop.trade(range(30)))
     audits = 0
     while not trading.done():
         assert (await auditor.audit())["violations"] == []

@@ -90,7 +90,7 @@ class Cli:
 
     @contextmanager
     def engine(self) -> Iterator[None]:
-        """An engine in a thread of this process, drained at the end."""
+        """An engine in a thread of this process that every command knows of, drained at the end."""
         ready = threading.Event()
         ends: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         broken: list[BaseException] = []
@@ -100,10 +100,13 @@ class Cli:
             ends.append((asyncio.get_running_loop(), stop))
 
             async def until() -> None:
+                while not await app.engines():
+                    await asyncio.sleep(0.001)
+                ready.set()
                 await stop.wait()
 
             async with Argyll(self.url, self.namespace) as app:
-                await app.run(until=until, on_ready=lambda *_: ready.set())
+                await app.run(until=until)
 
         def run() -> None:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -46,7 +45,7 @@ def heavy_root(tmp_path: Path) -> Path:
     """Modules that take two engines a second or two, so that there is a middle."""
     folder = tmp_path / "heavy"
     folder.mkdir()
-    source = Path(argparse.__file__).read_text()
+    source = Path(tempfile.__file__).read_text()
     for number in range(HEAVY_MODULES):
         (folder / f"m{number}.py").write_text(source)
     return folder

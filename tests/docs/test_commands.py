@@ -31,8 +31,9 @@ from doc_words import (
 from argyll_redis.cli import argyll
 from argyll_redis.runtime.embedded import EmbeddedServer
 
-CI, BENCH, CHAOS = ".ci/run", "tests/bench/test_bench_smoke.py", "tests/chaos/test_chaos.py"
+CI, BENCH, CHAOS = ".ci/run", "tests/bench/test_command_line.py", "tests/chaos/test_chaos.py"
 SIMULATOR, OPERATE = "tests/simulation/test_simulator.py", "tests/docs/test_operations.py"
+PEERS, COMPARE = "tests/bench/test_peers.py", "tests/bench/test_compare.py"
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && "
 CONTRACT, ORDER = "tests/contract/test_table.py", "tests/docs/test_order.py"
 SIMULATE = ".venv/bin/python -m argyll_redis.testing.simulator"
@@ -66,7 +67,18 @@ INSTEAD: dict[str, tuple[str, str]] = {
     "python -m bench W1 --in-process --runs 5": ("takes minutes; few flows", BENCH),
     "python -m bench W1 W4 --flows 500 --runs 3": ("takes minutes; few flows", BENCH),
     "python -m bench W4": ("takes minutes; few flows", BENCH),
-    "python -m bench W1 --aof always": ("takes minutes; few flows", BENCH),
+    "python -m bench W1 --aof off,everysec,always": ("takes minutes; few flows", BENCH),
+    "python -m bench W1 --rtt-ms 0,2": ("takes minutes; few flows", BENCH),
+    "python -m bench W5 W6 W7 W8 W9": ("takes minutes; small sizes", BENCH),
+    "python -m bench W1 --peers": ("needs what is not installed", PEERS),
+    "python -m bench W1 --peers bullmq,saq": ("needs what is not installed", PEERS),
+    "python -m bench W0 W1 W2 W3 --peers": ("needs what is not installed", PEERS),
+    "python -m bench.peers install": ("downloads what is not installed", PEERS),
+    "python -m bench.peers": ("says what is installed", PEERS),
+    "python -m bench --full --report DIR": ("takes minutes; few flows", BENCH),
+    "python -m bench compare": ("takes minutes; two that are there", COMPARE),
+    "python -m bench compare OLD.json NEW.json": ("the reader's files", COMPARE),
+    "python -m bench report RUN.json DIR": ("the reader's files", COMPARE),
     "python -m bench W1 --profile": ("takes minutes; few flows", BENCH),
     "python -m bench W1 --redis redis://HOST": ("HOST is the reader's", BENCH),
     "python -m bench W1 --json": ("takes minutes; few flows", BENCH),

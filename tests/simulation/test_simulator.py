@@ -23,6 +23,8 @@ LIMIT_S = 300
 BUG_LIMIT_S = 900
 """A bug that hides may take so many seeds; on a quiet machine most take a second."""
 BUGS_AT_LEAST = 20
+SMALL = 15
+"""A seed of a short run with two flows and some faults."""
 
 pytestmark = pytest.mark.timeout(LIMIT_S)
 
@@ -51,10 +53,10 @@ def test_there_are_enough_planted_bugs() -> None:
 
 def test_a_planted_bug_is_gone_when_its_run_is_over() -> None:
     """What a bug replaces is put back."""
-    before = simulate_one(0)
+    before = simulate_one(SMALL)
     for name in BUGS:
-        simulate_one(0, planted=name)
-    assert before == simulate_one(0)
+        simulate_one(SMALL, planted=name)
+    assert before == simulate_one(SMALL)
 
 
 @pytest.mark.parametrize("seed", [3, 17, 31])
@@ -128,8 +130,8 @@ def test_many_seeds_run_in_several_processes(capsys: pytest.CaptureFixture[str])
 
 def test_among_many_seeds_those_that_fail_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """Their number is said, and the exit status tells it, too."""
-    assert main(["--seeds", "5", "--jobs", "1", "--planted", "M17"]) == 1
-    assert "5 seeds, 0 failed" not in capsys.readouterr().out
+    assert main(["--seeds", "2", "--jobs", "1", "--planted", "M2"]) == 1
+    assert "2 seeds, 0 failed" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("disaster", ["failovers", "fulls", "empties"])
@@ -140,6 +142,5 @@ def test_disasters_are_among_the_seeds(disaster: str) -> None:
 
 def test_seeds_differ_in_what_befalls_them() -> None:
     """Among a hundred seeds there are undisturbed ones and ones with many faults."""
-    faults = [simulate_one(seed).faults for seed in range(100)]
-    assert min(faults) == 0
-    assert max(faults) > 20
+    assert any(simulate_one(seed).faults == 0 for seed in range(100))
+    assert any(simulate_one(seed).faults > 20 for seed in range(100))

@@ -29,15 +29,15 @@ def test_a_chain_is_finished_wherever_its_process_ends() -> None:
 
 
 def test_flows_of_other_kinds_are_finished_wherever_their_process_ends() -> None:
-    """Before and after every twelfth of their calls."""
+    """Before and after every twentieth of their calls."""
     kinds = (word for kind in OTHERS for word in ("--kind", kind))
-    ended = swept(*kinds, "--mode", "before", "--mode", "after", "--every", "12")
+    ended = swept(*kinds, "--mode", "before", "--mode", "after", "--every", "20")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_flows_are_finished_though_a_reply_is_lost() -> None:
-    """Of every twelfth of their calls, their processes living on."""
-    ended = swept("--mode", "lost", "--every", "12")
+    """Of every twentieth of their calls, their processes living on."""
+    ended = swept("--mode", "lost", "--every", "20")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

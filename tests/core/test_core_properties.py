@@ -28,7 +28,7 @@ from argyll_redis.core.state import Flow, WorkStatus
 from argyll_redis.core.turn import MAX_ITEMS_A_TURN
 
 SEEDS = st.integers(0, 2**32)
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=75, deadline=None)
 
 
 def told(decision: Decision) -> list[tuple[Any, ...]]:

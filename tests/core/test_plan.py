@@ -522,7 +522,7 @@ def situations(draw: st.DrawFn, collects: Sequence[str] = tuple(Collect), gates:
 
 
 @pytest.mark.contract("planning", "Whatever is registered, a plan is what the rules give, read word by word.")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(situations())
 def test_a_plan_is_what_a_naive_reading_of_the_rules_gives(situation: Any) -> None:
     definitions, goals, init = situation
@@ -534,7 +534,7 @@ def test_a_plan_is_what_a_naive_reading_of_the_rules_gives(situation: Any) -> No
 
 
 @pytest.mark.contract("planning", "The order of registration makes no difference to a plan.")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(situations(), st.randoms())
 def test_a_plan_has_the_same_bytes_whatever_the_order_of_registration(situation: Any, random: Any) -> None:
     definitions, goals, init = situation
@@ -549,7 +549,7 @@ def test_a_plan_has_the_same_bytes_whatever_the_order_of_registration(situation:
         assert json.dumps(plan_to_json(one)) == json.dumps(plan_to_json(other))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(situations())
 def test_a_plan_is_read_back_as_it_was_written(situation: Any) -> None:
     definitions, goals, init = situation
@@ -561,7 +561,7 @@ def test_a_plan_is_read_back_as_it_was_written(situation: Any) -> None:
 
 
 @pytest.mark.contract("planning", "Every step that is in, or was considered and left out, says why.")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(situations())
 def test_every_step_in_a_plan_or_left_out_says_why_and_points_at_a_step_in_it(situation: Any) -> None:
     definitions, goals, init = situation
@@ -585,7 +585,7 @@ def test_every_step_in_a_plan_or_left_out_says_why_and_points_at_a_step_in_it(si
             assert why.split("`")[3] in plan.steps
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(situations())
 def test_rank_numbers_the_steps_of_a_plan_with_consumers_before_providers(situation: Any) -> None:
     definitions, goals, init = situation
@@ -596,7 +596,7 @@ def test_rank_numbers_the_steps_of_a_plan_with_consumers_before_providers(situat
             assert [each for each in use.consumers if plan.rank[each] > plan.rank[provider]] == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(situations())
 def test_a_preview_has_all_of_the_plan_and_requires_something_exactly_when_it_does(situation: Any) -> None:
     definitions, goals, init = situation
@@ -610,7 +610,7 @@ def test_a_preview_has_all_of_the_plan_and_requires_something_exactly_when_it_do
         assert (more.steps, more.attributes, more.excluded) == (plan.steps, plan.attributes, plan.excluded)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(situations(collects=("first", "last", "some"), gates=False))
 def test_what_a_preview_requires_is_enough_to_start(situation: Any) -> None:
     definitions, goals, init = situation
@@ -631,7 +631,7 @@ any_definitions = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(
     any_definitions, st.lists(st.sampled_from(["a", "b", "x"]), max_size=2), st.sets(st.sampled_from(NAMES))
 )

@@ -196,6 +196,6 @@ async def _patiently(following: Following, ask: Callable[[], Awaitable[T]]) -> T
             raise
         except StoreUnavailable as error:
             if following.error is not None:
-                raise following.error from None
+                raise following.error.with_traceback(None) from None  # others raise it as well
             log.warning("a look at flow %s is tried again: %s", following.flow_id, error)
             await following.rest(ERROR_DELAY_MS)

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
-from bench.hand import Hand
-from bench.service import service_process
+from bench.hand import Hand, beside
 from bench.worker import CONCURRENCY_VARIABLE, LEASE_VARIABLE, SERVICE_VARIABLE, Role
 from bench.workloads import Workload
 
@@ -46,7 +45,7 @@ class Crew:
     def __enter__(self) -> Self:
         try:
             if self._workload.calls:
-                self._environment[SERVICE_VARIABLE] = self._beside.enter_context(service_process())
+                self._environment[SERVICE_VARIABLE] = self._beside.enter_context(beside("bench.service"))
             for role in self._roles:  # one after the other: the first one registers the steps
                 self.hands.append(self.start(role))
         except BaseException:

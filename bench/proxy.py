@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.dumb_socket import CHUNK_BYTES, open_socket, url_at
-from bench.hand import END_LIMIT_S, ROOT
+from bench.hand import beside
 
 MAX_CHUNKS = 10_000
 """On their way in one direction: far more than a wire holds, so that nobody waits for room."""
@@ -84,28 +82,11 @@ async def _send(on_its_way: asyncio.Queue[tuple[float, bytes]], target: socket.s
 @contextmanager
 def distance(url: str, rtt_ms: float) -> Iterator[str]:
     """Puts the server of a URL so far away; gives the URL to use."""
-    directory = tempfile.mkdtemp(prefix="bench-", dir="/tmp")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.proxy", str(Path(directory) / "far.sock"), url, str(rtt_ms)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
-        shutil.rmtree(directory, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp", ignore_cleanup_errors=True) as directory,
+        beside("bench.proxy", str(Path(directory) / "far.sock"), url, str(rtt_ms)) as far,
+    ):
+        yield far
 
 
 async def _until_over(path: str, target_url: str, rtt_ms: float) -> None:

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-
-ROOT = Path(__file__).parent.parent
-END_LIMIT_S = 10
-"""Longest wait for it to end before it is killed."""
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 @asynccontextmanager
@@ -35,31 +29,6 @@ async def serving() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
-
-
-@contextmanager
-def service_process() -> Iterator[str]:
-    """The service in a process of its own; gives the URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.service"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
 
 
 async def main() -> None:

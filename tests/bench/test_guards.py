@@ -118,7 +118,7 @@ async def test_flows_at_once_cost_no_more_than_they_did(guard: Guard, real_serve
 @pytest.mark.anyio
 @GUARD
 async def test_one_flow_at_a_time_costs_no_more_than_it_did(guard: Guard, real_server: TestServer) -> None:
-    """A commit is a round trip then, and there is none beside them."""
+    """A commit is a call of its own then."""
     workload = WORKLOADS[guard.workload]
     async with at_work(real_server, workload) as (app, counts):
         own = await counts.own()
